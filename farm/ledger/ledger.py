@@ -1,0 +1,472 @@
+"""The ledger's only writer. Its rules:
+
+- A job changes its state by `move` and by nothing else: the table of core.lifecycle says what is legal, the
+  transition is written in the same transaction, and so are the tally and the ticket.
+- Everything works on many jobs at once, by statements over a JSON array of ids: one job costs what SQLite
+  needs for its rows, not what Python needs for a call.
+- Methods take part in the caller's transaction: the dispatcher commits a whole tick at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from farm import sqlite
+from farm.core.job import TICKETED, Ending, Event, JobSpec, Outcome, RunState, RunType, Stage, State
+from farm.core.lifecycle import IllegalTransition, move
+from farm.core.plan import Ticket
+from farm.ledger.queue import MESSAGE_SQL, PRIORITY_SQL, Lane
+
+SCHEMA_VERSION = 1
+MIGRATIONS: dict[int, str] = {}
+"""SQL that brings the ledger from this version to the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    stage: Stage
+    key: str = ""
+    version: str = ""
+    payload: str = "null"
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """What a decision about a job needs to know."""
+
+    id: int
+    run_id: int
+    source: str
+    stage: Stage
+    key: str
+    state: State
+    attempts: int
+    deaths: int
+    losses: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    id: int
+    active: bool
+    """It has a pending or running job; else all that is left of it waits (retrying, paused)."""
+    discovering: int | None
+    """Its unfinished discover job, if any."""
+
+
+class Ledger:
+    """`open` it, then do everything inside `with ledger.transaction():`."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, clock: Callable[[], float]) -> None:
+        self.path = path
+        self.connection = connection
+        self.clock = clock
+        self._lanes: dict[str, Lane] = {}
+        self._touched_runs: set[int] = set()
+
+    @classmethod
+    def open(cls, path: Path, *, clock: Callable[[], float] = time.time) -> Ledger:
+        """Create or migrate the file; raises NewerSchema or LedgerDamaged, each with a sentence."""
+        schema = resources.files("farm.ledger").joinpath("schema.sql").read_text()
+        connection = sqlite.open_writer(path, schema, SCHEMA_VERSION, MIGRATIONS)
+        return cls(path, connection, clock)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    # -- transactions
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """One durable step: all of it is on disk after this block, or none of it."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._refresh_runs()
+            self.connection.execute("COMMIT")
+        except BaseException:
+            self._touched_runs.clear()
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        """The running transaction, or one of its own."""
+        if self.connection.in_transaction:
+            yield
+        else:
+            with self.transaction():
+                yield
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """A part of the transaction that can fail alone."""
+        self.connection.execute("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            self.connection.execute("ROLLBACK TO part")
+            raise
+        finally:
+            self.connection.execute("RELEASE part")
+
+    def lane(self, source: str) -> Lane:
+        """The source's queue as a Huey."""
+        if source not in self._lanes:
+            self._lanes[source] = Lane(source, self)
+        return self._lanes[source]
+
+    # -- runs and jobs come in
+
+    def create_run(
+        self, source: str, type_: RunType, trigger: str, *, trigger_key: str | None = None, actor: str = ""
+    ) -> int | None:
+        """The new run's id, or None where this trigger key has had its run."""
+        row = self.connection.execute(
+            "INSERT INTO run (source, type, state, trigger, trigger_key, actor, requested_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (trigger_key) DO NOTHING RETURNING id",
+            (source, type_, RunState.QUEUED, trigger, trigger_key, actor, self.clock()),
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    def open_run(self, source: str) -> OpenRun | None:
+        """The newest unfinished run of the source."""
+        row = self.connection.execute(
+            "SELECT id FROM run WHERE source = ? AND finished_at IS NULL ORDER BY id DESC LIMIT 1", (source,)
+        ).fetchone()
+        if row is None:
+            return None
+        active = self.connection.execute(
+            "SELECT coalesce(sum(n), 0) FROM tally WHERE run_id = ? AND state IN ('pending', 'running')", row
+        ).fetchone()[0]
+        discovering = self.connection.execute(
+            "SELECT id FROM job WHERE source = ? AND stage = 'discover' AND key = '' AND version = ''"
+            " AND state NOT IN ('succeeded', 'cancelled') AND state <> 'quarantined'",
+            (source,),
+        ).fetchone()
+        return OpenRun(int(row[0]), active > 0, discovering and int(discovering[0]))
+
+    def submit(
+        self, run_id: int, source: str, jobs: Sequence[NewJob], priority: int, *, cause: str = "", actor: str = "farm"
+    ) -> int:
+        """How many of the jobs are new. The others have an unfinished twin or were discarded in this version."""
+        now = self.clock()
+        first = self._next_id("job")
+        before = self.connection.total_changes
+        self.connection.executemany(
+            "INSERT INTO job (id, run_id, source, stage, key, version, payload, state, priority, created_at, updated_at)"
+            " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, 'pending', ?8, ?9, ?9 WHERE NOT EXISTS (SELECT 1 FROM job"
+            "   WHERE source = ?3 AND key = ?5 AND version = ?6 AND ?6 <> '' AND state = 'cancelled' AND reason = 'discarded')"
+            " ON CONFLICT (source, stage, key, version) WHERE state NOT IN ('succeeded', 'cancelled') DO NOTHING",
+            [
+                (first + i, run_id, source, j.stage, j.key, j.version, j.payload, priority, now)
+                for i, j in enumerate(jobs)
+            ],
+        )
+        new = self.connection.total_changes - before
+        if not new:
+            return 0
+        span = (first, first + len(jobs) - 1)
+        self._insert_tickets("job.id BETWEEN ? AND ?", span, due_at=None)
+        self.connection.execute(
+            "INSERT INTO transition (job_id, from_state, to_state, event, cause, actor, at)"
+            " SELECT id, NULL, 'pending', 'submit', ?, ?, ? FROM job WHERE id BETWEEN ? AND ?",
+            (cause, actor, now, *span),
+        )
+        self._tally(run_id, State.PENDING, new)
+        if any(job.stage is Stage.EXTRACT and job.version for job in jobs):
+            self._supersede_older(span)
+        return new
+
+    def _supersede_older(self, span: tuple[int, int]) -> None:
+        """A unit's newer version takes the place of what still waits for an older one."""
+        older = self.connection.execute(
+            "SELECT old.id FROM job AS new CROSS JOIN job AS old ON old.source = new.source AND old.stage = new.stage"
+            " AND old.key = new.key AND old.version <> new.version"
+            " AND old.state NOT IN ('succeeded', 'cancelled') AND old.state <> 'running'"
+            " WHERE new.id BETWEEN ? AND ? AND old.id < ?",
+            (*span, span[0]),
+        ).fetchall()
+        if older:
+            self.move([id_ for (id_,) in older], Event.SUPERSEDE, cause="a newer version of the unit came")
+
+    # -- leases
+
+    def ripen(self, now: float) -> float | None:
+        """Make ready what is due; when the next ticket will be due, or None."""
+        self.connection.execute(
+            "UPDATE task SET due_at = NULL, waiting_since = ? WHERE due_at IS NOT NULL AND due_at <= ?", (now, now)
+        )
+        return self.next_due()
+
+    def next_due(self) -> float | None:
+        due: float | None = self.connection.execute(
+            "SELECT min(due_at) FROM task WHERE due_at IS NOT NULL"
+        ).fetchone()[0]
+        return due
+
+    def heads(self, source: str, limit: int) -> tuple[Ticket, ...]:
+        """The lane's first ready tickets, best first."""
+        rows = self.connection.execute(
+            "SELECT task.id, job.stage, job.priority, task.waiting_since, job.memory_bytes"
+            " FROM task CROSS JOIN job ON job.id = task.id"
+            " WHERE task.queue = ? AND task.lease IS NULL AND task.due_at IS NULL"
+            " ORDER BY task.priority DESC, task.id LIMIT ?",
+            (source, limit),
+        )
+        return tuple(Ticket(i, Stage(stage), p, since, memory) for i, stage, p, since, memory in rows)
+
+    def lease(self, job_ids: Sequence[int], *, cpu: float, memory_bytes: int) -> list[JobSpec]:
+        """Give these jobs an attempt each, whose id is the fence; the first one's id is the launch's."""
+        now, ids, first = self.clock(), json.dumps(list(job_ids)), self._next_id("attempt")
+        rows = self.connection.execute(
+            "SELECT job.id, ? + j.key, stage, job.key, version, payload FROM json_each(?) AS j"
+            " CROSS JOIN job ON job.id = j.value ORDER BY j.key",
+            (first, ids),
+        ).fetchall()
+        if len(rows) != len(job_ids):
+            raise IllegalTransition(None, Event.LEASE)
+        moved = self.move(job_ids, Event.LEASE, number="number + 1")
+        if len(moved) != len(job_ids):
+            raise IllegalTransition(None, Event.LEASE)
+        self.connection.execute(
+            "INSERT INTO attempt (id, job_id, number, launch_id, cpu, memory_bytes, started_at)"
+            " SELECT ? + j.key, job.id, job.number, ?, ?, ?, ? FROM json_each(?) AS j"
+            " CROSS JOIN job ON job.id = j.value",
+            (first, first, cpu, memory_bytes, now, ids),
+        )
+        self.connection.execute(
+            "UPDATE task SET lease = ? + j.key, due_at = NULL FROM json_each(?) AS j WHERE task.id = j.value",
+            (first, ids),
+        )
+        return [JobSpec(i, a, Stage(stage), key, version, payload) for i, a, stage, key, version, payload in rows]
+
+    # -- outcomes
+
+    def close_attempts(self, endings: Iterable[Ending]) -> None:
+        """Write down how these attempts ended and what they used."""
+        now = self.clock()
+        self.connection.executemany(
+            "UPDATE attempt SET ended_at = ?, outcome = ?, wall_s = ?, cpu_s = ?, memory_peak_bytes = ?, exit = ?,"
+            " signal = ?, message = ?, evidence = ?, started_at = coalesce(?, started_at)"
+            " WHERE id = ? AND outcome IS NULL",
+            [
+                (
+                    now,
+                    e.outcome,
+                    e.usage.wall_s,
+                    e.usage.cpu_s,
+                    e.usage.memory_peak_bytes,
+                    e.exit,
+                    e.signal,
+                    e.message,
+                    e.evidence
+                    and json.dumps(
+                        {
+                            "traceback": e.evidence.traceback,
+                            "log": e.evidence.log,
+                            "versions": e.evidence.versions,
+                        }
+                    ),
+                    e.started_at or None,
+                    e.attempt_id,
+                )
+                for e in endings
+            ],
+        )
+
+    def count_documents(
+        self, job_id: int, *, new: int = 0, changed: int = 0, deleted: int = 0, unchanged: int = 0, rejected: int = 0
+    ) -> None:
+        """Add to what the job's run has done to the store."""
+        if new or changed or deleted or unchanged or rejected:
+            self.connection.execute(
+                "UPDATE run SET documents_new = documents_new + ?, documents_changed = documents_changed + ?,"
+                " documents_deleted = documents_deleted + ?, documents_unchanged = documents_unchanged + ?,"
+                " documents_rejected = documents_rejected + ? WHERE id = (SELECT run_id FROM job WHERE id = ?)",
+                (new, changed, deleted, unchanged, rejected, job_id),
+            )
+
+    def facts(self, job_ids: Sequence[int]) -> dict[int, JobFacts]:
+        rows = self.connection.execute(
+            "SELECT id, run_id, source, stage, key, state, attempts, deaths, losses, memory_bytes FROM job"
+            " WHERE id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(job_ids)),),
+        )
+        return {r[0]: JobFacts(r[0], r[1], r[2], Stage(r[3]), r[4], State(r[5]), *r[6:]) for r in rows}
+
+    # -- the one way a job's state changes
+
+    def move(
+        self,
+        job_ids: Iterable[int],
+        event: Event,
+        *,
+        cause: str = "",
+        actor: str = "farm",
+        due_at: float | None = None,
+        strict: bool = True,
+        outcome: Outcome | None = None,
+        reason: str | None = None,
+        message: str | None = None,
+        memory_bytes: int | None = None,
+        attempts: str = "",
+        deaths: str = "",
+        losses: str = "",
+        number: str = "",
+    ) -> list[int]:
+        """Move these jobs by this event; the ids that moved.
+
+        An event that is illegal in a job's state raises IllegalTransition and changes nothing; with
+        `strict=False` such a job is passed over. `attempts`, `deaths`, `losses`, `number` are SQL
+        expressions ("attempts + 1", "0").
+        """
+        now = self.clock()
+        by_state: dict[State, list[int]] = defaultdict(list)
+        tallies: Counter[tuple[int, State]] = Counter()
+        targets: dict[State, State] = {}
+        for id_, text, run_id in self.connection.execute(
+            "SELECT id, state, run_id FROM job WHERE id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(job_ids)),),
+        ).fetchall():
+            state = State(text)
+            if state not in targets:
+                try:
+                    targets[state] = move(state, event)
+                except IllegalTransition:
+                    if strict:
+                        raise
+                    continue
+            by_state[state].append(id_)
+            tallies[run_id, state] -= 1
+            tallies[run_id, targets[state]] += 1
+        columns = {
+            "outcome": outcome,
+            "reason": reason,
+            "message": message,
+            "memory_bytes": memory_bytes,
+        }
+        given = {name: value for name, value in columns.items() if value is not None}
+        assignments = [f"{name} = ?" for name in given]
+        assignments += [
+            f"{name} = {expression}"
+            for name, expression in (
+                ("attempts", attempts),
+                ("deaths", deaths),
+                ("losses", losses),
+                ("number", number),
+            )
+            if expression
+        ]
+        for state, ids in by_state.items():
+            to, these = targets[state], json.dumps(ids)
+            self.connection.execute(
+                f"UPDATE job SET {', '.join(['state = ?', 'due_at = ?', 'updated_at = ?', *assignments])}"
+                " WHERE id IN (SELECT value FROM json_each(?)) AND state = ?",
+                (to, due_at, now, *given.values(), these, state),
+            )
+            self.connection.execute(
+                "INSERT INTO transition (job_id, from_state, to_state, event, cause, actor, at)"
+                " SELECT value, ?, ?, ?, ?, ?, ? FROM json_each(?)",
+                (state, to, event, cause, actor, now, these),
+            )
+            self._keep_tickets(state, to, these, due_at)
+        for (run_id, state), n in tallies.items():
+            self._tally(run_id, state, n)
+        return [id_ for ids in by_state.values() for id_ in ids]
+
+    def _keep_tickets(self, was: State, to: State, ids: str, due_at: float | None) -> None:
+        if to in (State.RUNNING, State.FAILED):
+            return  # the lease is set by `lease`; FAILED is left again in the same transaction
+        if to not in TICKETED:
+            self.connection.execute("DELETE FROM task WHERE id IN (SELECT value FROM json_each(?))", (ids,))
+        elif was in TICKETED or was is State.FAILED:
+            self.connection.execute(
+                "UPDATE task SET lease = NULL, due_at = ?, waiting_since = ?"
+                " WHERE id IN (SELECT value FROM json_each(?))",
+                (due_at, self.clock(), ids),
+            )
+        else:
+            self._insert_tickets("job.id IN (SELECT value FROM json_each(?))", (ids,), due_at)
+
+    def _insert_tickets(self, where: str, parameters: tuple[object, ...], due_at: float | None) -> None:
+        message = MESSAGE_SQL.format(priority=PRIORITY_SQL)
+        self.connection.execute(
+            "INSERT INTO task (id, queue, data, priority, due_at, waiting_since)"
+            f" SELECT job.id, job.source, CAST({message} AS BLOB), {PRIORITY_SQL}, ?, ? FROM job WHERE {where}",
+            (due_at, self.clock(), *parameters),
+        )
+
+    def _tally(self, run_id: int, state: State, n: int) -> None:
+        if n:
+            self.connection.execute(
+                "INSERT INTO tally (run_id, state, n) VALUES (?, ?, ?)"
+                " ON CONFLICT (run_id, state) DO UPDATE SET n = n + excluded.n",
+                (run_id, state, n),
+            )
+            self._touched_runs.add(run_id)
+
+    def _next_id(self, table: str) -> int:
+        row = self.connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+        return int(row[0]) + 1 if row else 1
+
+    # -- runs follow their jobs
+
+    def touch_run(self, run_id: int) -> None:
+        self._touched_runs.add(run_id)
+
+    def _refresh_runs(self) -> None:
+        """A run's state is derived from its jobs, in the transaction that moved them."""
+        for run_id in self._touched_runs:
+            counts = dict(
+                self.connection.execute("SELECT state, n FROM tally WHERE run_id = ? AND n > 0", (run_id,)).fetchall()
+            )
+            state = run_state({State(name): n for name, n in counts.items()}, self._discover_failed(run_id, counts))
+            over = state not in (RunState.QUEUED, RunState.RUNNING, RunState.PAUSED)
+            now = self.clock()
+            self.connection.execute(
+                "UPDATE run SET state = ?1, started_at = coalesce(started_at, CASE WHEN ?1 <> 'queued' THEN ?2 END),"
+                " finished_at = CASE WHEN ?3 THEN coalesce(finished_at, ?2) END WHERE id = ?4"
+                " AND (state <> ?1 OR (finished_at IS NULL) = ?3)",
+                (state, now, over, run_id),
+            )
+        self._touched_runs.clear()
+
+    def _discover_failed(self, run_id: int, counts: dict[str, int]) -> bool:
+        if not counts.get(State.QUARANTINED):
+            return False
+        row = self.connection.execute(
+            "SELECT 1 FROM job WHERE run_id = ? AND stage = 'discover' AND state = 'quarantined' LIMIT 1", (run_id,)
+        ).fetchone()
+        return row is not None
+
+
+def run_state(counts: dict[State, int], discover_failed: bool) -> RunState:
+    """What its jobs make of a run: one bad unit makes it partial, only a failed listing makes it failed.
+
+    >>> run_state({State.SUCCEEDED: 9, State.QUARANTINED: 1}, False)
+    <RunState.PARTIAL: 'partial'>
+    """
+    if counts.get(State.RUNNING) or (
+        counts.get(State.SUCCEEDED) and (counts.get(State.PENDING) or counts.get(State.RETRYING))
+    ):
+        return RunState.RUNNING
+    if counts.get(State.PENDING) or counts.get(State.RETRYING):
+        return RunState.QUEUED if set(counts) == {State.PENDING} else RunState.RUNNING
+    if counts.get(State.PAUSED):
+        return RunState.PAUSED
+    if counts.get(State.QUARANTINED):
+        return RunState.FAILED if discover_failed else RunState.PARTIAL
+    if not counts.get(State.SUCCEEDED) and counts.get(State.CANCELLED):
+        return RunState.CANCELLED
+    return RunState.PARTIAL if counts.get(State.CANCELLED) else RunState.SUCCEEDED

@@ -1,0 +1,99 @@
+"""How the farm opens its SQLite files: one durable writer, any number of readers, a version each.
+
+A file's schema version is `PRAGMA user_version`. An older file is copied to `<name>.v<version>.bak` before
+its migrations run, all in one transaction; a newer one is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from farm.errors import DiskFull, FarmError, HomeUnusable, LedgerDamaged, NewerSchema, StoreDamaged
+
+PAGE_CACHE_KIB = 32 * 1024
+WAL_PAGES = 4000
+"""The writer checkpoints after so many pages (16 MB): rarer is faster, and the log stays small."""
+
+
+def open_writer(
+    path: Path, schema: str, version: int, migrations: Mapping[int, str], *, any_thread: bool = False
+) -> sqlite3.Connection:
+    """The connection of the file's only writer, its schema at this version.
+
+    Raises NewerSchema, LedgerDamaged, StoreDamaged, DiskFull or HomeUnusable, each with a sentence.
+    """
+    try:
+        connection = sqlite3.connect(
+            path, isolation_level=None, timeout=10, cached_statements=512, check_same_thread=not any_thread
+        )
+        path.chmod(0o600)
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            f"cache_size = -{PAGE_CACHE_KIB}",
+            f"wal_autocheckpoint = {WAL_PAGES}",
+            "journal_size_limit = 67108864",
+            "secure_delete = OFF",
+            "temp_store = MEMORY",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+        found = connection.execute("PRAGMA user_version").fetchone()[0]
+        if found > version:
+            raise NewerSchema(path, found, version)
+        if found == 0 and not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+            connection.executescript(f"BEGIN IMMEDIATE;\n{schema}\nPRAGMA user_version = {version};\nCOMMIT;")
+        elif found < version:
+            _migrate(connection, path, found, version, migrations)
+        return connection
+    except sqlite3.DatabaseError as error:
+        raise in_words(path, error) from error
+    except OSError as error:
+        raise HomeUnusable(path.parent, str(error)) from error
+
+
+def open_reader(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
+    """A read-only connection; raises as `open_writer` does (HomeUnusable when there is no such file)."""
+    try:
+        connection = sqlite3.connect(
+            f"file:{quote(str(path))}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            timeout=10,
+            check_same_thread=not any_thread,
+        )
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        return connection
+    except sqlite3.DatabaseError as error:
+        raise in_words(path, error) from error
+
+
+def _migrate(
+    connection: sqlite3.Connection, path: Path, found: int, version: int, migrations: Mapping[int, str]
+) -> None:
+    """Copy first, then all steps in one transaction: a failed migration leaves the file as it was."""
+    copy = path.with_name(f"{path.name}.v{found}.bak")
+    with sqlite3.connect(copy) as target:
+        connection.backup(target)
+    target.close()
+    os.chmod(copy, 0o600)
+    steps = "\n".join(migrations[v] for v in range(found, version))
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE;\n{steps}\nPRAGMA user_version = {version};\nCOMMIT;")
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def in_words(path: Path, error: sqlite3.DatabaseError) -> FarmError:
+    """SQLite's error as one of ours."""
+    text = str(error)
+    if "full" in text:
+        return DiskFull(path)
+    if isinstance(error, sqlite3.OperationalError) and "malformed" not in text:
+        return HomeUnusable(path.parent, f"{path.name}: {text}")
+    return LedgerDamaged(path, text) if path.name == "ledger.db" else StoreDamaged(path, text)
