@@ -66,7 +66,9 @@ class FarmRunning(FarmError):
         self.pid = pid
         who = f" (process {pid})" if pid else ""
         where = f" on {home}" if home else " on this state folder"
-        super().__init__(f"a farm is already running{where}{who}: stop it with `farm stop`, or use another --home")
+        super().__init__(
+            f"a farm is already running{where}{who}: stop it with `farm stop`, or use another --home"
+        )
 
 
 class FarmNotRunning(FarmError):
