@@ -20,6 +20,7 @@ CREATE TABLE run (
     documents_rejected  INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX run_open ON run (source) WHERE finished_at IS NULL;
+CREATE INDEX run_source ON run (source);
 
 -- How many jobs of a run rest in which state: kept by every move, so that status never counts rows.
 CREATE TABLE tally (
