@@ -131,8 +131,11 @@ class Log(_Line, frozen=True, tag="LOG"):
 Line = Document | Record | Schema | State | Unit | Gone | Listing | Unchanged | Progress | Log
 """Everything that may stand on a line."""
 
-Item = Document | Record | Schema | State | Unit | Gone | Listing | Unchanged
-"""What a connector yields and the farm lands."""
+Item = Document | Record | Schema | State | Unit | Gone | Listing | Unchanged | Progress | Log
+"""What a connector yields. All lands but Progress (shown) and Log (goes to the job's log).
+
+A Log of level "rejected" says that a line of the source's was not usable: it is counted and shown as such.
+"""
 
 
 class ConnectorError(Exception):

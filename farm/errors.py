@@ -15,7 +15,7 @@ class FarmError(Exception):
 
 
 class ConfigErrors(FarmError):
-    """Everything that is wrong with a farm.toml, at once; each entry a sentence that begins with its place."""
+    """All that is wrong with a farm.toml, at once; each entry a sentence that begins with its place."""
 
     def __init__(self, errors: Sequence[str], config: str = "") -> None:
         self.errors = list(errors)

@@ -43,4 +43,4 @@ def size(text: str | int) -> int:
     part = _PART.fullmatch(text.strip().lower()) if isinstance(text, str) else None
     if part is None or part[2] not in _BYTES:
         raise ValueError(f"{text!r} is not a size: write it like 256MB, 1.5GB or 512MiB")
-    return round(float(part[1]) * _BYTES[part[2]])
+    return int(float(part[1]) * _BYTES[part[2]])

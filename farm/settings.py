@@ -7,28 +7,22 @@ pydantic stands at the edge; what has passed it is trusted. An error begins with
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import json
-import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin
-from zoneinfo import ZoneInfo
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr, ValidationError
+from typing import Any
 
 from farm import registry
 from farm.core.job import Outcome, Priority
 from farm.core.profile import Profile
-from farm.core.retry import CLASSES, RetryPolicy
-from farm.errors import ConfigErrors, UnknownConnector, did_you_mean
-from farm.quantities import seconds, size
+from farm.core.retry import CLASSES, Override, RetryPolicy, Strategy
+from farm.errors import ConfigErrors, UnknownConnector
+from farm.tables import FarmTable, ProfileTable, RetryFields, RetryTable, SourceTable, close_to, validated
 
 RESCAN_S = 900.0
-MAX_WORKERS = 32
+"""How often a watched source is listed in full all the same, unless it says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +83,11 @@ def parse(text: str, config: Path) -> Settings:
     except tomllib.TOMLDecodeError as error:
         raise ConfigErrors([_syntax(str(error))], str(config)) from None
     errors: list[str] = [
-        f"{key}: unknown table{_close(key, ('farm', 'sources'))}"
+        f"{key}: unknown table{close_to(key, ('farm', 'sources'))}"
         for key in raw
         if key not in ("farm", "sources")
     ]
-    farm = _validated(_Farm, raw.get("farm", {}), "farm", errors)
+    farm = validated(FarmTable, raw.get("farm", {}), "farm", errors)
     sources: dict[str, SourceSettings] = {}
     tables = raw.get("sources", {})
     if not isinstance(tables, dict):
@@ -110,157 +104,12 @@ def parse(text: str, config: Path) -> Settings:
     )
 
 
-# The edge: what may stand in the file.
-
-
-def _duration(value: Any) -> float:
-    found = seconds(value)
-    if found <= 0:
-        raise ValueError(f"{value!r} is too short: it must be more than 0")
-    return found
-
-
-def _every(value: Any) -> float:
-    if _duration(value) < 1:
-        raise ValueError(f"{value!r} is too short: it must be at least 1s")
-    return seconds(value)
-
-
-def _cron(value: Any) -> str:
-    from farm.triggers import cron  # APScheduler takes its time to import
-
-    if not isinstance(value, str):
-        raise ValueError(f'{value!r} is not a cron expression: write one like "0 7 * * 1-5"')
-    cron.parse(value)
-    return value
-
-
-def _timezone(value: Any) -> str:
-    try:
-        return ZoneInfo(value).key
-    except (KeyError, ValueError, TypeError, OSError):
-        raise ValueError(f"{value!r} is no time zone: write one like UTC or Europe/Berlin") from None
-
-
-def _size(value: Any) -> int:
-    found = size(value)
-    if found < 1_000_000:
-        raise ValueError(f"{value!r} is too small: write it like 256MB")
-    return found
-
-
-def _workers(value: Any) -> int:
-    if value == "auto":
-        return min(8, max(2, 2 * len(os.sched_getaffinity(0))))
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_WORKERS:
-        raise ValueError(f'{value!r} must be "auto" or a number from 1 to {MAX_WORKERS}')
-    return value
-
-
-def _farm_cpu(value: Any) -> float | None:
-    if value == "auto":
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise ValueError(f'{value!r} must be "auto" or a number of cores')
-    return float(value)
-
-
-def _farm_memory(value: Any) -> int | None:
-    if value == "auto":
-        return None
-    if isinstance(value, str) and (share := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
-        if not 0 < float(share[1]) <= 100:
-            raise ValueError(f"{value!r} must be more than 0% and at most 100%")
-        return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * float(share[1]) / 100)
-    try:
-        return _size(value)
-    except ValueError as error:
-        raise ValueError(f'{error}, or "auto", or a share like 50%') from None
-
-
-def _positive(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise ValueError(f"{value!r} must be a number more than 0")
-    return float(value)
-
-
-def _one_of(*allowed: str) -> Callable[[Any], Any]:
-    def check(value: Any) -> Any:
-        if value not in allowed:
-            raise ValueError(f"{value!r} must be one of {', '.join(allowed)}{_close(str(value), allowed)}")
-        return value
-
-    return check
-
-
-Duration = Annotated[float, BeforeValidator(_duration)]
-Size = Annotated[int, BeforeValidator(_size)]
-Positive = Annotated[float, BeforeValidator(_positive)]
-Count = Annotated[int, Field(ge=1, strict=True)]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Farm(_Table):
-    workers: Annotated[int, BeforeValidator(_workers)] = Field("auto", validate_default=True)  # type: ignore[assignment]
-    cpu: Annotated[float | None, BeforeValidator(_farm_cpu)] = None
-    memory: Annotated[int | None, BeforeValidator(_farm_memory)] = None
-    grace: Duration = 10.0
-
-
-class _Source(_Table):
-    connector: StrictStr
-    every: Annotated[float | None, BeforeValidator(_every)] = None
-    cron: Annotated[str | None, BeforeValidator(_cron)] = None
-    timezone: Annotated[str, BeforeValidator(_timezone)] = "UTC"
-    watch: StrictBool = False
-    rescan: Duration | None = None
-    priority: Annotated[str, BeforeValidator(_one_of("low", "normal", "high"))] = "normal"
-    weight: Positive = 1.0
-    options: dict[str, Any] = {}
-    profile: dict[str, Any] = {}
-    retry: dict[str, Any] = {}
-
-
-class _Profile(_Table):
-    cpu: Positive
-    memory: Size
-    memory_max: Size
-    io: Annotated[str, BeforeValidator(_one_of("low", "medium", "high", "very_high"))]
-    max_concurrent: Count
-    max_concurrent_connector: Count
-    timeout: Duration
-    stall: Duration
-    batch: Annotated[int, Field(ge=1, le=1024, strict=True)]
-    nice: Annotated[int, Field(ge=0, le=19, strict=True)]
-
-
-class _RetryFields(_Table):
-    max_attempts: Count | None = None
-    strategy: Annotated[
-        str | None, BeforeValidator(_one_of("exponential", "linear", "fixed", "immediate", "none"))
-    ] = None
-    base: Duration | None = None
-    multiplier: Positive | None = None
-    max: Duration | None = None
-    jitter: Annotated[float, Field(ge=0, le=1)] | None = None
-
-
-class _Retry(_RetryFields):
-    class_: Annotated[str | None, BeforeValidator(_one_of(*CLASSES))] = Field(None, alias="class")
-    max_deaths: Count | None = None
-    max_losses: Count | None = None
-    overrides: dict[Annotated[str, BeforeValidator(_one_of(*Outcome))], _RetryFields] = {}
-
-
 def _source(name: str, table: Any, folder: Path, errors: list[str]) -> SourceSettings | None:
     place = f"sources.{name}"
     before = len(errors)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
         errors.append(f"{place}: a source's name has letters, digits, _ - and . only, at most 64")
-    found = _validated(_Source, table, place, errors)
+    found = validated(SourceTable, table, place, errors)
     if not isinstance(table, dict):
         return None
     # Checked even when the rest is wrong, so that one look shows all.
@@ -302,7 +151,7 @@ def _options(name: str, raw: Any, folder: Path, place: str, errors: list[str]) -
     except ImportError as error:
         errors.append(f"{place}.connector: {name!r} cannot be loaded: {error}")
         return "{}", True
-    options = _validated(connector.Options, raw, f"{place}.options", errors, context={"folder": folder})
+    options = validated(connector.Options, raw, f"{place}.options", errors, context={"folder": folder})
     if options is None:
         return "{}", True
     as_json = options.model_dump_json(exclude_unset=True, by_alias=True)
@@ -312,7 +161,7 @@ def _options(name: str, raw: Any, folder: Path, place: str, errors: list[str]) -
 def _profile(connector: str, own: Any, place: str, errors: list[str]) -> Profile | None:
     own = own if isinstance(own, dict) else {}
     table = {**registry.profile_of(connector)["profile"], **own}
-    found = _validated(_Profile, table, place, errors)
+    found = validated(ProfileTable, table, place, errors)
     if found is None:
         return None
     if found.memory > found.memory_max and {"memory", "memory_max"} <= own.keys():
@@ -334,9 +183,8 @@ def _profile(connector: str, own: Any, place: str, errors: list[str]) -> Profile
 
 def _retry(connector: str, own: Any, place: str, errors: list[str]) -> RetryPolicy | None:
     own = own if isinstance(own, dict) else {}
-    found = _validated(
-        _Retry, registry.layered_retry(registry.profile_of(connector)["retry"], own), place, errors
-    )
+    table = registry.layered_retry(registry.profile_of(connector)["retry"], own)
+    found = validated(RetryTable, table, place, errors)
     if found is None:
         return None
     policy = CLASSES[found.class_ or "conservative"]
@@ -344,18 +192,19 @@ def _retry(connector: str, own: Any, place: str, errors: list[str]) -> RetryPoli
     fields |= {
         key: value for key in ("max_deaths", "max_losses") if (value := getattr(found, key)) is not None
     }
-    overrides = {
-        **policy.overrides,
-        **{Outcome(outcome): _retry_fields(partial) for outcome, partial in found.overrides.items()},
-    }
-    return dataclasses.replace(policy, **fields, overrides=overrides)
+    if "base_s" in fields and "max_s" not in fields:
+        fields["max_s"] = max(
+            policy.max_s, fields["base_s"]
+        )  # the class's maximum was meant for its own base
+    overrides = {Outcome(outcome): Override(**_retry_fields(own)) for outcome, own in found.overrides.items()}
+    return dataclasses.replace(policy, **fields, overrides={**policy.overrides, **overrides})
 
 
-def _retry_fields(found: _RetryFields) -> dict[str, Any]:
+def _retry_fields(found: RetryFields) -> dict[str, Any]:
     names = {"base": "base_s", "max": "max_s"}
     return {
-        names.get(key, key): value
-        for key in _RetryFields.model_fields
+        names.get(key, key): Strategy(value) if key == "strategy" else value
+        for key in RetryFields.model_fields
         if (value := getattr(found, key)) is not None
     }
 
@@ -365,61 +214,6 @@ def _clashes(table: Mapping[str, Any], place: str) -> Iterator[str]:
         yield f"{place}.cron: every and cron exclude each other; write one of them"
     if "rescan" in table and table.get("watch") is not True:
         yield f"{place}.rescan: only goes with watch = true; use every"
-
-
-# Errors as sentences.
-
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def _validated(
-    model: type[Model], raw: Any, place: str, errors: list[str], context: Mapping[str, Any] | None = None
-) -> Model | None:
-    if not isinstance(raw, dict):
-        errors.append(f"{place}: must be a table, like [{place}]")
-        return None
-    try:
-        return model.model_validate(raw, context=context)
-    except ValidationError as error:
-        errors.extend(_sentences(error, model, place))
-        return None
-
-
-def _sentences(error: ValidationError, model: type[BaseModel], place: str) -> Iterator[str]:
-    for fault in error.errors(include_url=False):
-        keys = [str(part) for part in fault["loc"] if part != "[key]"]
-        where = ".".join([place, *keys])
-        match fault["type"]:
-            case "extra_forbidden":
-                yield f"{where}: unknown key{_close(keys[-1], _known(model, keys[:-1]))}"
-            case "missing":
-                yield f"{where}: is missing"
-            case "value_error":
-                yield f"{where}: {fault['ctx']['error']}"
-            case _:
-                yield f"{where}: {fault['msg'][:1].lower()}{fault['msg'][1:]} (found {_shown(fault['input'])})"
-
-
-def _known(model: Any, keys: Sequence[str]) -> list[str]:
-    """The keys that may stand where an unknown one was found."""
-    for key in keys:
-        if get_origin(model) is dict:
-            model = get_args(model)[1]
-            continue
-        field = getattr(model, "model_fields", {}).get(key)
-        model = field.annotation if field else None
-    fields = getattr(model, "model_fields", {})
-    return [field.alias or name for name, field in fields.items()]
-
-
-def _close(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=2, cutoff=0.6)
-    return did_you_mean(close) if close or not known else f"; known are {', '.join(known)}"
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _syntax(message: str) -> str:

@@ -34,7 +34,7 @@ def parse(expression: str, timezone: str = "UTC") -> CronTrigger:
         raise ValueError(f"{expression!r} is not a cron expression: {_HOW}")
     minute, hour, day, month, weekday = (field.lower() for field in fields)
     if day not in ("*", "?") and weekday not in ("*", "?"):
-        # Classic cron fires when either matches, APScheduler when both do: refuse what would surprise someone.
+        # Classic cron fires when either matches, APScheduler when both do: refuse what surprises.
         raise ValueError(f"{expression!r} restricts both day of month and weekday: restrict one of them")
     try:
         return CronTrigger(
