@@ -1,0 +1,221 @@
+"""What the bytes say a file is, whatever it is called."""
+
+from __future__ import annotations
+
+import re
+from io import BytesIO
+from typing import IO
+from zipfile import BadZipFile, ZipFile
+
+from connectors.files.kinds import (
+    CODE,
+    DOC,
+    DOCX,
+    EPUB,
+    HTML,
+    MAIL,
+    MSG,
+    NOTEBOOK,
+    ODP,
+    ODS,
+    ODT,
+    PDF,
+    PPT,
+    PPTX,
+    RTF,
+    TEXT,
+    XLS,
+    XLSX,
+    XML,
+    Family,
+    Kind,
+    by_name,
+)
+from farm.connector import InvalidInput
+
+HEAD_BYTES = 4096
+
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ZIP = b"PK\x03\x04"
+_IMAGES = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF87a": "image/gif",
+    b"GIF89a": "image/gif",
+    b"II*\x00": "image/tiff",
+    b"MM\x00*": "image/tiff",
+}
+_BINARIES = {
+    b"\x7fELF": "a program",
+    b"MZ": "a program",
+    b"\xca\xfe\xba\xbe": "a program",
+    b"\x1f\x8b": "a gzip archive",
+    b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ\x00": "an xz archive",
+    b"\x28\xb5\x2f\xfd": "a zstd archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!\x1a\x07": "a RAR archive",
+    b"SQLite format 3\x00": "a SQLite database",
+    b"OggS": "sound or video",
+    b"fLaC": "sound",
+    b"ID3": "sound",
+    b"RIFF": "sound, video or an image",
+    b"\x00asm": "a program",
+    b"PK\x05\x06": "an empty ZIP archive",
+}
+_BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
+_CONTROL = bytes(set(range(32)) - {7, 8, 9, 10, 11, 12, 13, 27} | {127})
+_HTML = re.compile(
+    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)[\s>]", re.I | re.S
+)
+_MAIL_HEADER = re.compile(
+    rb"^(from|to|cc|subject|date|message-id|received|return-path|delivered-to|mime-version|content-type|"
+    rb"reply-to|sender|x-[\w-]+):",
+    re.I | re.M,
+)
+
+
+def is_text(head: bytes) -> bool:
+    """Whether these first bytes can be text in some charset.
+
+    >>> is_text("naïve".encode("latin-1")), is_text("né".encode("utf-16")), is_text(b"\\x00\\x01\\x02\\x03")
+    (True, True, False)
+    """
+    if head.startswith(_BOMS):
+        return True
+    if b"\x00" in head:  # UTF-16 and UTF-32 without a mark: nearly every other byte is zero, on one side only
+        even, odd = head[::2].count(0), head[1::2].count(0)
+        few, many = sorted((even, odd))
+        return many > len(head) * 0.35 and (few < len(head) * 0.02 or few > len(head) * 0.2)
+    return len(head) - len(head.translate(None, _CONTROL)) <= len(head) * 0.02
+
+
+def is_mail(head: bytes) -> bool:
+    """Whether a message begins here: at least three headers of mail, one of them of a kind only mail has."""
+    if head.startswith(b"From ") and b"\n" in head:
+        head = head.partition(b"\n")[2]
+    block = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0]
+    if not re.match(rb"[A-Za-z][\w-]*:", block):
+        return False
+    names = {name.lower() for name in _MAIL_HEADER.findall(block)}
+    return (
+        len(names) >= 3
+        and bool(names & {b"from", b"received", b"return-path"})
+        and bool(names & {b"message-id", b"received", b"date", b"mime-version", b"return-path"})
+    )
+
+
+def worth_reading(head: bytes, file: IO[bytes]) -> bool:
+    """Discover's question about a file whose name says nothing: is there a document in it?"""
+    if not head:
+        return False
+    if head.startswith(_ZIP):
+        file.seek(0)
+        return _zip_kind(file) is not None
+    if head.startswith((b"%PDF-", b"{\\rtf", _OLE)):
+        return True
+    return not _binary(head) and is_text(head)
+
+
+def kind_of(data: bytes, name: str) -> Kind:
+    """What extract should read these bytes as. Raises InvalidInput where they are nothing it can read."""
+    named = by_name(name)
+    head = data[:HEAD_BYTES]
+    rich = _rich(data, named)
+    if rich is not None:
+        return rich
+    for magic, mime in _IMAGES.items():
+        if head.startswith(magic):
+            return Kind(Family.IMAGE, mime, "image")
+    if (what := _binary(head)) is not None:
+        raise InvalidInput(f"not a document: {what}")
+    if not is_text(head):
+        if named is None or named.family in (Family.RICH, Family.IMAGE):
+            label = "document" if named is None else named.label
+            raise InvalidInput(f"damaged {label}: it does not begin as one")
+        raise InvalidInput("not a document: binary data")
+    return _text_kind(head, named)
+
+
+def _text_kind(head: bytes, named: Kind | None) -> Kind:
+    if named is NOTEBOOK or (named is not None and named.family in (Family.CODE, Family.HTML, Family.MAIL)):
+        return named
+    if named is None or named.family in (Family.TEXT, Family.RICH, Family.IMAGE):
+        if _HTML.match(head.removeprefix(b"\xef\xbb\xbf")):
+            return HTML
+        if is_mail(head):
+            return MAIL
+        if head.lstrip().startswith(b"<?xml"):
+            return XML
+        if named is None and head.startswith(b"#!"):
+            return CODE
+        return named if named is not None and named.family is Family.TEXT else TEXT
+    return named
+
+
+def _rich(data: bytes, named: Kind | None) -> Kind | None:
+    if data.startswith(b"%PDF-") or (named is PDF and b"%PDF-" in data[:1024]):
+        return PDF
+    if data.startswith(b"{\\rtf"):
+        return RTF
+    if data.startswith(_OLE):
+        return _ole_kind(data, named)
+    if data.startswith(_ZIP):
+        label = named.label if named is not None and named.family is Family.RICH else "ZIP archive"
+        try:
+            kind = _zip_kind(BytesIO(data))
+        except InvalidInput as error:
+            raise InvalidInput(str(error).replace("ZIP archive", label)) from error
+        if kind is None:
+            raise InvalidInput("not a document: a ZIP archive")
+        return kind
+    return None
+
+
+def _zip_kind(file: IO[bytes]) -> Kind | None:
+    """Raises InvalidInput where the archive is broken or locked."""
+    try:
+        with ZipFile(file) as archive:
+            names = set(archive.namelist())
+            if "mimetype" in names and archive.getinfo("mimetype").file_size < 200:
+                mime = archive.read("mimetype").decode("ascii", "replace").strip()
+                for kind, meant in ((EPUB, EPUB.mime), (ODT, ODT.mime), (ODS, ODS.mime), (ODP, ODP.mime)):
+                    if mime.startswith(meant):
+                        return kind
+    except (BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+        raise InvalidInput("damaged ZIP archive: cut short or overwritten") from error
+    except RuntimeError as error:  # zipfile's word for an encrypted entry
+        raise InvalidInput("encrypted: needs a password") from error
+    if "[Content_Types].xml" in names or "_rels/.rels" in names:
+        for folder, kind in (("word/", DOCX), ("ppt/", PPTX), ("xl/", XLSX)):
+            if any(name.startswith(folder) for name in names):
+                return kind
+    if "META-INF/container.xml" in names:
+        return EPUB
+    return None
+
+
+def _ole_kind(data: bytes, named: Kind | None) -> Kind:
+    def holds(stream: str) -> bool:
+        return stream.encode("utf-16-le") in data
+
+    if holds("EncryptedPackage"):
+        raise InvalidInput("encrypted: needs a password")
+    if named in (DOC, XLS, PPT, MSG):
+        return named
+    for stream, kind in (
+        ("__nameid_version1.0", MSG),
+        ("WordDocument", DOC),
+        ("Workbook", XLS),
+        ("PowerPoint Document", PPT),
+    ):
+        if holds(stream):
+            return kind
+    raise InvalidInput("not a document: an OLE file of another program")
+
+
+def _binary(head: bytes) -> str | None:
+    for magic, what in _BINARIES.items():
+        if head.startswith(magic) and (magic != b"MZ" or b"\x00" in head):
+            return what
+    return None

@@ -1,0 +1,159 @@
+"""A folder of documents as a source: one file, one unit, one document.
+
+Discover lists what the rules let through and never opens what its name explains; the farm compares size,
+time and inode with what it holds, so a moved file is not read again. Extract reads one file, by its
+bytes and not its name. See docs/connectors/local_files.md.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pathspec import GitIgnoreSpec
+from pydantic import ByteSize, field_validator
+
+from connectors.files.extract import parts_of
+from connectors.files.names import key_of, path_of, uri_of
+from connectors.files.reading import open_beneath, read, version_of
+from connectors.files.rules import IGNORE_FILES, Rules
+from connectors.files.walk import Found, Walk
+from farm import connector
+from farm.connector import (
+    Connector,
+    Context,
+    Document,
+    Gone,
+    Item,
+    Listing,
+    SourceUnavailable,
+    Unchanged,
+    Unit,
+)
+
+
+class LocalFilesOptions(connector.Options):
+    """What `[sources.NAME.options]` may say."""
+
+    path: Path
+    """The folder."""
+    include: tuple[str, ...] = ()
+    """Patterns as in .gitignore: only files that one of them names. Empty: every kind of document."""
+    exclude: tuple[str, ...] = ()
+    """Patterns as in .gitignore: never these."""
+    hidden: bool = False
+    """Also files and folders whose name begins with a dot."""
+    gitignore: bool = True
+    """Leave out what .gitignore files leave out (.farmignore files always count)."""
+    max_size: ByteSize = ByteSize(100_000_000)
+    """Files larger than this are refused."""
+    ocr: str = ""
+    """Languages to recognise in images and scans, as tesseract names them ("eng", "eng+deu"). Empty: none."""
+
+    @field_validator("path")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        path = path.expanduser()
+        if not path.is_absolute():
+            raise ValueError("must be an absolute path, or begin with ~")
+        return Path(os.path.normpath(path))
+
+    @field_validator("include", "exclude")
+    @classmethod
+    def _patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            GitIgnoreSpec.from_lines([pattern])  # raises ValueError, with the pattern in it
+        return patterns
+
+    @property
+    def rules(self) -> Rules:
+        return Rules.of(
+            include=self.include, exclude=self.exclude, hidden=self.hidden, gitignore=self.gitignore
+        )
+
+
+class LocalFiles(Connector[LocalFilesOptions]):
+    name = "local_files"
+    Options = LocalFilesOptions
+
+    def check(self, ctx: Context[LocalFilesOptions]) -> str | None:
+        try:
+            _look_into(ctx.options.path)
+        except SourceUnavailable as error:
+            return str(error)
+        return None
+
+    def discover(self, ctx: Context[LocalFilesOptions], cursor: Any) -> Iterator[Item]:
+        root = ctx.options.path
+        _look_into(root)
+        walk = Walk(
+            str(root),
+            ctx.options.rules,
+            images=bool(ctx.options.ocr),
+            alive=lambda seen: ctx.progress(done=seen, message="listing"),
+        )
+        for found in walk.everything():
+            yield _unit(root, found)
+        yield Listing(complete=not walk.unread)
+
+    def extract(self, ctx: Context[LocalFilesOptions], unit: Unit) -> Iterator[Item]:
+        root = ctx.options.path
+        path = path_of(unit.key)
+        try:
+            descriptor = open_beneath(root, path)
+        except FileNotFoundError:
+            yield Gone(unit.key)
+            return
+        content = read(descriptor, max_bytes=ctx.options.max_size)
+        if content.hash == ctx.held:
+            yield Unchanged(unit.key)
+            return
+        parts = parts_of(content.data, path, ocr=ctx.options.ocr)
+        yield Document(
+            key=unit.key,
+            text=parts.text,
+            title=parts.title or Path(path_of(unit.key)).stem,
+            uri=uri_of(f"{root}/{path}"),
+            mime=parts.mime,
+            created_at=parts.created_at,
+            modified_at=parts.modified_at or content.modified_at,
+            metadata=parts.metadata,
+            elements=parts.elements,
+            content_hash=content.hash,
+        )
+
+    def watch_path(self, options: LocalFilesOptions) -> Path | None:
+        return options.path
+
+    def watch_key(self, options: LocalFilesOptions, path: Path) -> str | None:
+        try:
+            relative = path.relative_to(options.path)
+        except ValueError:
+            return None
+        if relative.name in IGNORE_FILES:
+            return key_of(str(relative))
+        rules = options.rules
+        if not relative.parts or any(rules.hides(part) for part in relative.parts):
+            return None
+        return key_of(str(relative))
+
+
+def _unit(root: Path, found: Found) -> Unit:
+    return Unit(key=key_of(found.path), version=version_of(found.status), uri=uri_of(f"{root}/{found.path}"))
+
+
+def _look_into(folder: Path) -> None:
+    """Raises SourceUnavailable, in one sentence, where the folder cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            next(entries, None)
+    except FileNotFoundError as error:
+        raise SourceUnavailable(f"there is no folder {folder}") from error
+    except NotADirectoryError as error:
+        raise SourceUnavailable(f"{folder} is a file, not a folder") from error
+    except PermissionError as error:
+        raise SourceUnavailable(f"the folder {folder} may not be read by this user") from error
+    except OSError as error:
+        raise SourceUnavailable(f"the folder {folder} cannot be read: {error.strerror}") from error
