@@ -1,11 +1,16 @@
 """Cron expressions as everybody else reads them: five fields, weekdays counted from Sunday.
 
 APScheduler counts weekdays from Monday (0) and knows no 7; so numbers become names before it sees them.
+When clocks change: a time that the day skips fires at the same distance from midnight, a time that the day
+has twice fires once, unless the hour is a wildcard, which follows the time that really passes.
 """
 
 from __future__ import annotations
 
 import re
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from apscheduler.triggers.cron import CronTrigger
@@ -23,10 +28,27 @@ _ALIASES = {
 _HOW = "write five fields: minute hour day month weekday, like 0 7 * * 1-5"
 
 
-def parse(expression: str, timezone: str = "UTC") -> CronTrigger:
-    """The trigger of a cron expression in a time zone; ValueError is a sentence for a person.
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """When a cron expression fires, in its time zone."""
 
-    >>> str(parse("0 7 * * 1-5").fields[4])
+    trigger: CronTrigger
+    every_hour: bool
+
+    def after(self, at: float) -> float | None:
+        """The first fire after this moment, both Unix seconds; None when there is none any more."""
+        moment = datetime.fromtimestamp(at, UTC) + timedelta(microseconds=1)
+        while (found := self.trigger.get_next_fire_time(None, moment)) is not None:
+            if self.every_hour or not found.fold:
+                return float(found.timestamp())
+            moment = found.astimezone(UTC) + timedelta(microseconds=1)
+        return None
+
+
+def parse(expression: str, timezone: str = "UTC") -> Cron:
+    """What fires by this expression; ValueError is a sentence for a person.
+
+    >>> str(parse("0 7 * * 1-5").trigger.fields[4])
     'mon,tue,wed,thu,fri'
     """
     fields = _ALIASES.get(expression.strip().lower(), expression).split()
@@ -37,7 +59,7 @@ def parse(expression: str, timezone: str = "UTC") -> CronTrigger:
         # Classic cron fires when either matches, APScheduler when both do: refuse what surprises.
         raise ValueError(f"{expression!r} restricts both day of month and weekday: restrict one of them")
     try:
-        return CronTrigger(
+        trigger = CronTrigger(
             minute=minute,
             hour=hour,
             day="*" if day == "?" else day,
@@ -47,6 +69,10 @@ def parse(expression: str, timezone: str = "UTC") -> CronTrigger:
         )
     except ValueError as error:
         raise ValueError(f"{expression!r} is not a cron expression ({error}): {_HOW}") from None
+    cron = Cron(trigger, every_hour="*" in hour)
+    if cron.after(time.time()) is None:
+        raise ValueError(f"{expression!r} never fires: there is no such day")
+    return cron
 
 
 def weekdays(field: str) -> str:
