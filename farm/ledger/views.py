@@ -11,9 +11,10 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from farm.errors import LedgerDamaged, NotFound
+from farm import sqlite
+from farm.errors import NotFound
+from farm.home import LEDGER
 
 Row = dict[str, Any]
 
@@ -27,21 +28,14 @@ _SCHEMA = Path(__file__).with_name("schema.sql")
 
 
 def connect(home: Path) -> sqlite3.Connection:
-    """A read-only connection to the ledger of this state folder; raises LedgerDamaged."""
-    path = home / "ledger.db"
-    if not path.exists():
-        empty = sqlite3.connect(":memory:", isolation_level=None)
-        empty.executescript(_SCHEMA.read_text())
-        empty.row_factory = sqlite3.Row
-        return empty
-    try:
-        db = sqlite3.connect(
-            f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, isolation_level=None, timeout=5.0
-        )
-        db.row_factory = sqlite3.Row
-        db.execute("SELECT 1 FROM job LIMIT 1").fetchone()
-    except sqlite3.DatabaseError as error:
-        raise LedgerDamaged(path, str(error)) from None
+    """A read-only connection to the ledger of this state folder; raises LedgerDamaged or HomeUnusable."""
+    path = home / LEDGER
+    if path.exists():
+        db = sqlite.open_reader(path.absolute())
+    else:
+        db = sqlite3.connect(":memory:", isolation_level=None)
+        db.executescript(_SCHEMA.read_text())
+    db.row_factory = sqlite3.Row
     return db
 
 

@@ -1,0 +1,223 @@
+"""Progress for people: a bar per source on a terminal, a plain line now and then elsewhere.
+
+It reads the tallies of open runs, a few rows, through a read-only connection: the farm does not notice.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from farm import control
+from farm.cli.runs import documents
+from farm.errors import FarmError, FarmNotRunning
+from farm.home import owner
+from farm.ledger import views
+from farm.words import span
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from farm.cli.app import App
+
+Row = dict[str, Any]
+
+LOOK_S = 0.25
+PLAIN_S = 5.0
+"""How often a plain line is written while something moves."""
+RATE_S = 5.0
+"""The window of the rate shown."""
+
+
+class Rate:
+    """Things per second over the last seconds."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[float, int]] = []
+
+    def of(self, count: int, now: float) -> float:
+        """
+        >>> rate = Rate()
+        >>> rate.of(0, 0.0), rate.of(10, 1.0), rate.of(30, 2.0)
+        (0.0, 10.0, 15.0)
+        """
+        self._seen.append((now, count))
+        while len(self._seen) > 2 and self._seen[0][0] < now - RATE_S:
+            del self._seen[0]
+        began, first = self._seen[0]
+        return (count - first) / (now - began) if now > began else 0.0
+
+
+class Watcher:
+    """Follows open runs, and says how each ended. One `look` at a time, from one thread."""
+
+    def __init__(self, db: sqlite3.Connection, only: Sequence[int] | None = None) -> None:
+        self._db = db
+        self._only = None if only is None else set(only)
+        self._followed: dict[int, Row] = {run_id: {} for run_id in only or ()}
+        self._rates: dict[int, Rate] = {}
+        self._plain_at = time.monotonic()
+        self._said = ""
+        self._bars: dict[int, TaskID] = {}
+        self._drawn: Progress | None = None
+        if sys.stderr.isatty():
+            self._drawn = _bars()
+
+    def look(self) -> list[Row]:
+        """Draw what is open; the runs that ended since the last look."""
+        now = time.monotonic()
+        current = [row for row in views.open_runs(self._db) if self._only is None or row["id"] in self._only]
+        rates = {}
+        for row in current:
+            self._followed[row["id"]] = row
+            rates[row["id"]] = self._rates.setdefault(row["id"], Rate()).of(_done(row), now)
+        ended = []
+        for run_id in self._followed.keys() - {row["id"] for row in current}:
+            del self._followed[run_id]
+            row = views.run(self._db, run_id)
+            ended.append(row)
+            self.say(_ending(row))
+            self._remove_bar(run_id)
+        if self._drawn is not None:
+            self._draw(self._drawn, current, rates)
+        elif current and now >= self._plain_at + PLAIN_S:
+            self._plain_at = now
+            text = "; ".join(_plain(row, rates[row["id"]]) for row in current)
+            if text != self._said:
+                self._said = text
+                self.say(text)
+        return ended
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the bars."""
+        if self._drawn is not None:
+            self._drawn.console.print(text, markup=False, highlight=False)
+        else:
+            click.echo(text, err=True)
+
+    def close(self) -> None:
+        if self._drawn is not None:
+            self._drawn.stop()
+        self._db.close()
+
+    def _draw(self, drawn: Progress, current: list[Row], rates: dict[int, float]) -> None:
+        for row in current:
+            if row["id"] not in self._bars:
+                self._bars[row["id"]] = drawn.add_task(row["source"], total=None, rate="", failed="")
+            quarantined, total = row["jobs"]["quarantined"], sum(row["jobs"].values())
+            drawn.update(
+                self._bars[row["id"]],
+                completed=_done(row),
+                # One job is the listing: how much there is, is not known yet.
+                total=total if total > 1 else None,
+                rate=f"{rates[row['id']]:,.0f}/s",
+                failed=f"{quarantined:,} refused" if quarantined else "",
+            )
+        if current and not drawn.live.is_started:
+            drawn.start()
+        elif not current and drawn.live.is_started:
+            drawn.stop()
+        if drawn.live.is_started:
+            drawn.refresh()
+
+    def _remove_bar(self, run_id: int) -> None:
+        if self._drawn is not None and (bar := self._bars.pop(run_id, None)) is not None:
+            self._drawn.remove_task(bar)
+
+
+def until_over(app: App, run_ids: Sequence[int]) -> list[Row]:
+    """Show these runs until they are over; how each ended. Raises FarmNotRunning when the farm ends first."""
+    watcher = Watcher(app.ledger(), run_ids)
+    ended: list[Row] = []
+    try:
+        while len(ended) < len(set(run_ids)):
+            running = owner(app.home) is not None
+            ended += watcher.look()
+            if not running and len(ended) < len(set(run_ids)):
+                raise FarmNotRunning(app.home)
+            time.sleep(LOOK_S)
+    finally:
+        watcher.close()
+    return ended
+
+
+class Showing(threading.Thread):
+    """The progress of `farm start`, beside the farm and in its process; it can fail without harm."""
+
+    def __init__(self, app: App, drain: bool) -> None:
+        super().__init__(name="progress", daemon=True)
+        self._app = app
+        self._drain = drain
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        try:
+            while not control.answers(self._app.home):  # `owner` would get in the way of its lock
+                if self._over.wait(LOOK_S):
+                    return
+            watcher = Watcher(views.connect(self._app.home))
+            try:
+                self._follow(watcher)
+            finally:
+                watcher.close()
+        except (FarmError, sqlite3.Error, OSError) as error:
+            click.echo(f"farm: progress cannot be shown: {error}", err=True)
+
+    def close(self) -> None:
+        self._over.set()
+        self.join(2.0)
+
+    def _follow(self, watcher: Watcher) -> None:
+        welcomed = self._drain
+        quiet = 0
+        while not self._over.wait(LOOK_S):
+            watcher.look()
+            quiet = 0 if watcher._followed else quiet + 1
+            if not welcomed and quiet >= 4:
+                welcomed = True
+                watcher.say(f"search it: {self._app.say('search WORDS')}")
+                watcher.say("watching…; Ctrl-C stops (again: at once)")
+        watcher.look()
+
+
+def _done(row: Row) -> int:
+    return int(sum(row["jobs"][state] for state in ("succeeded", "quarantined", "cancelled")))
+
+
+def _plain(row: Row, rate: float) -> str:
+    quarantined = row["jobs"]["quarantined"]
+    refused = f", {quarantined:,} refused" if quarantined else ""
+    return (
+        f"{row['source']}: {_done(row):,} of {sum(row['jobs'].values()):,} jobs done, {rate:,.0f}/s{refused}"
+    )
+
+
+def _ending(row: Row) -> str:
+    began = row["started_at"] or row["requested_at"]
+    took = f" in {span(row['finished_at'] - began)}" if row["finished_at"] else ""
+    refused = row["jobs"]["quarantined"]
+    parts = [part for part in (documents(row), f"{refused:,} in quarantine" if refused else "") if part]
+    return f"{row['source']}: run {row['id']} {row['state']}{took}: {', '.join(parts) or 'nothing new'}"
+
+
+def _bars() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[failed]}", style="red"),
+        console=Console(stderr=True),
+        auto_refresh=False,  # no thread of its own: `look` refreshes
+        transient=True,
+    )

@@ -1,0 +1,50 @@
+"""`farm search`: find what was read."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from farm.cli import show
+from farm.cli.app import App, pass_app
+from farm.cli.command import command, format_option, source_option
+from farm.home import STORE
+
+
+@command(
+    examples=[
+        "farm search budget 2026",
+        "farm search '\"annual report\"' --source notes",
+        "farm search 'invoice* -draft' --limit 50 --format json",
+    ]
+)
+@click.argument("words", nargs=-1, required=True)
+@source_option
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="How many at most.")
+@click.option("--offset", default=0, type=click.IntRange(min=0), help="Leave out so many of the best.")
+@format_option
+@pass_app
+def search(app: App, words: tuple[str, ...], source: str | None, limit: int, offset: int) -> None:
+    """Search all documents for WORDS, the best first.
+
+    All words must be there. "…" is a phrase, word* a beginning, -word must not be there (after `--` when it
+    comes first).
+    """
+    if source:
+        app.require_source(source)
+    path = app.require_home() / STORE
+    hits = []
+    if path.exists():
+        from farm.store.search import search as find
+
+        hits = find(path, " ".join(words), source=source, limit=limit, offset=offset)
+    if app.json:
+        show.listing(map(asdict, hits), (), is_json=True, nothing="")
+        return
+    if not hits:
+        click.echo("nothing found", err=True)
+    for hit in hits:
+        click.echo(f"{click.style(show.printable(hit.title or hit.uri), bold=True)}  [{hit.source}]")
+        click.echo(f"  {show.printable(hit.uri)}")
+        click.echo(f"  {show.printable(hit.snippet)}\n")

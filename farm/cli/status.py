@@ -1,0 +1,127 @@
+"""`farm status`: one look at everything. It answers within 150 ms, so nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from farm.cli import facts, show
+from farm.cli.app import App, pass_app
+from farm.cli.command import command, format_option
+from farm.errors import FarmError
+from farm.home import owner
+from farm.ledger import views
+from farm.words import size, span, when
+
+
+@command(examples=["farm status", "farm status --format json", "watch -n 2 farm status"])
+@format_option
+@pass_app
+def status(app: App) -> None:
+    """Show what the farm is doing: jobs per state, cells, budget, sources."""
+    found = _collect(app)
+    if app.json:
+        show.as_json(found)
+    else:
+        _print(app, found, time.time())
+
+
+def _collect(app: App) -> dict[str, Any]:
+    pid = owner(app.home)
+    try:
+        live = app.live() if pid else None
+        state = "stopped" if pid is None else "running" if live else "starting"
+    except FarmError:
+        live, state = None, "unresponsive"
+    db = views.connect(app.home)
+    said = live or {}
+    return {
+        "farm": {
+            "state": said.get("state", state),
+            "pid": pid,
+            "home": str(app.home.absolute()),
+            "config": str(app.config.absolute()),
+            "started_at": said.get("started_at"),
+        },
+        "jobs": views.job_counts(db),
+        "cells": said.get("cells", []),
+        "budget": said.get("budget"),
+        "holds": said.get("holds", []),
+        "sources": facts.sources(app, db),
+    }
+
+
+def _print(app: App, found: dict[str, Any], now: float) -> None:
+    farm = found["farm"]
+    since = f" for {span(now - farm['started_at'])}" if farm["started_at"] else ""
+    pid = f" (process {farm['pid']})" if farm["pid"] else ""
+    jobs = ", ".join(f"{n:,} {state}" for state, n in found["jobs"].items() if n)
+    rows = [("farm", f"{farm['state']}{since}{pid}, {farm['home']}"), ("jobs", jobs or "none yet")]
+    if found["budget"]:
+        rows.append(("budget", _budget(found["budget"])))
+    show.aligned(rows)
+    if found["cells"]:
+        click.echo()
+        show.aligned(
+            [("CELL", "STATE", "SOURCE", "JOB", "SINCE", "MEMORY", "PROGRESS"), *map(_cell, found["cells"])]
+        )
+    for hold in found["holds"]:
+        click.echo(show.printable(f"held: {hold.get('source', '')}: {hold.get('sentence', '')}"))
+    if found["sources"]:
+        click.echo()
+        heads = (
+            "SOURCE",
+            "STATE",
+            "RUNS",
+            "PENDING",
+            "RUNNING",
+            "RETRYING",
+            "QUARANTINED",
+            "DONE",
+            "LAST RUN",
+            "NEXT",
+        )
+        show.aligned([heads, *(_source(row, now) for row in found["sources"])])
+        for row in found["sources"]:
+            if row["degraded"]:
+                click.echo(show.printable(f"{row['name']}: {row['degraded']}"))
+    else:
+        click.echo(f"no sources yet: add a folder with `{app.say('add FOLDER')}`")
+
+
+def _budget(budget: dict[str, Any]) -> str:
+    used, all_ = budget.get("used", {}), budget
+    cpu = f"{used.get('cpu', 0):.1f} of {all_.get('cpu', 0):.1f} cores"
+    memory = f"{size(used.get('memory_bytes', 0))} of {size(all_.get('memory_bytes', 0))}"
+    return f"{cpu}, {memory}"
+
+
+def _cell(cell: dict[str, Any]) -> tuple[str, ...]:
+    held = cell.get("job_held_s")
+    done, total = (cell.get("progress") or (None, None))[:2]
+    progress = "" if not done else f"{done}/{total}" if total else str(done)
+    return (
+        str(cell.get("number", "")),
+        str(cell.get("state", "")),
+        cell.get("source") or "",
+        str(cell.get("job_id") or ""),
+        span(held) if held is not None else "",
+        size(cell.get("memory_bytes")),
+        progress,
+    )
+
+
+def _source(row: dict[str, Any], now: float) -> tuple[object, ...]:
+    jobs, last = row["jobs"], row["last_run"]
+    ended = f"{last['state']} {when(last['finished_at'] or last['requested_at'], now)}" if last else "never"
+    counts = [jobs[s] or "-" for s in ("pending", "running", "retrying", "quarantined", "succeeded")]
+    return (
+        row["name"],
+        row["state"],
+        facts.schedule(row),
+        *counts,
+        ended,
+        when(row["next_run_at"], now) or "-",
+    )
