@@ -1,0 +1,276 @@
+"""Lands a batch of attempts inside one open transaction: line by line, then what they mean as a whole."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+
+from farm.connector import (
+    Document,
+    Gone,
+    Line,
+    Record,
+    Schema,
+    State,
+    Unchanged,
+    Unit,
+)
+from farm.connector import Listing as ListingLine
+from farm.core.job import Stage
+from farm.lines import Malformed
+from farm.store.documents import Documents
+from farm.store.entry import Entry, json_text
+from farm.store.landing import Landed, Landing
+from farm.store.records import Records
+from farm.store.units import Listing
+
+
+class Batch:
+    """One transaction's worth of landings.
+
+    Extracts are read one after the other and settled together, so that many small ones share their
+    statements. A discover, or whatever touches the same unit twice, waits until the others are settled.
+    """
+
+    def __init__(self, db: sqlite3.Connection, now: float) -> None:
+        self._db = db
+        self._now = now
+        self._documents = Documents(db, now)
+        self._records = Records(db, now)
+        self._open: list[Entry] = []
+        self._touched: set[tuple[str, str] | int] = set()
+
+    def land(self, batch: Sequence[Landing]) -> list[Landed]:
+        """Land all of them in order."""
+        landed: list[Entry | Landed] = []
+        for landing in batch:
+            landed.append(self._land_one(landing))
+        self._settle()
+        return [one.landed() if isinstance(one, Entry) else one for one in landed]
+
+    def _land_one(self, landing: Landing) -> Entry | Landed:
+        unit = (landing.source, landing.key)
+        if landing.stage is Stage.DISCOVER or unit in self._touched or landing.attempt_id in self._touched:
+            self._settle()
+        before = self._landed_before(landing)
+        if before is not None:
+            return before
+        entry = Entry(landing)
+        if landing.stage is Stage.DISCOVER:
+            self._read_discover(entry)
+            self._settle_discover(entry)
+        elif self._is_stale(landing):
+            entry.stale = True
+            self._note(entry)
+        else:
+            self._read_extract(entry)
+            self._touched |= {unit, landing.attempt_id}
+            self._open.append(entry)
+        return entry
+
+    def _landed_before(self, landing: Landing) -> Landed | None:
+        noted = self._db.execute(
+            "SELECT new, changed, deleted, unchanged, rejected, moved, complete, stale, malformed"
+            " FROM landing WHERE attempt_id = ?",
+            (landing.attempt_id,),
+        ).fetchone()
+        if noted is None:
+            return None
+        entry = Entry(landing)
+        if landing.stage is Stage.DISCOVER:
+            listing = Listing(self._db, entry, self._now)
+            for line in landing.lines:
+                if isinstance(line, Unit | Gone) and line.key:
+                    listing.add(line)
+            listing.name_children()
+        entry.new, entry.changed, entry.deleted, entry.unchanged, entry.rejected, entry.moved = noted[:6]
+        entry.complete, entry.stale = map(bool, noted[6:8])
+        entry.malformed = json.loads(noted[8])
+        return replace(entry.landed(), repeated=True)
+
+    def _is_stale(self, landing: Landing) -> bool:
+        found = self._db.execute(
+            "SELECT fence FROM unit WHERE source = ? AND key = ?", (landing.source, landing.key)
+        ).fetchone()
+        return found is not None and found[0] > landing.attempt_id
+
+    def _read_extract(self, entry: Entry) -> None:
+        for number, line in enumerate(entry.landing.lines, 1):
+            if isinstance(line, Unchanged):
+                entry.unchanged_unit = True
+            elif isinstance(line, Unit | Gone | ListingLine | State):
+                entry.reject(number, f"{type(line).__name__.upper()} belongs to discover, not to extract")
+            else:
+                self._read_content(entry, number, line)
+
+    def _read_discover(self, entry: Entry) -> None:
+        listing = Listing(self._db, entry, self._now)
+        gone: list[str] = []
+        for number, line in enumerate(entry.landing.lines, 1):
+            match line:
+                case Unit(key="") | Gone(key=""):
+                    entry.reject(number, f"{type(line).__name__.upper()} without a key")
+                case Unit():
+                    listing.add(line)
+                case Gone():
+                    listing.add(line)
+                    gone.append(line.key)
+                case ListingLine():
+                    entry.complete = line.complete and not entry.landing.partial
+                case State():
+                    entry.state = line
+                case Unchanged():
+                    entry.reject(number, "UNCHANGED belongs to extract, not to discover")
+                case _:
+                    if gone and isinstance(line, Document):
+                        self._bury_own(entry, gone)  # a program tells what happened in the order it happened
+                        gone.clear()
+                    self._read_content(entry, number, line)
+        self._flush()
+        self._bury_own(entry, gone)
+        listing.compare(self._documents, self._records)
+
+    def _read_content(self, entry: Entry, number: int, line: Line | Malformed) -> None:
+        match line:
+            case Document(key=""):
+                entry.reject(number, "DOCUMENT without a key")
+            case Document():
+                self._documents.add(entry, line)
+            case Record():
+                if why := self._records.add(entry, line):
+                    entry.reject(number, why)
+            case Schema():
+                self._records.declare(entry, line)
+            case Malformed():
+                entry.reject(number, line.why)
+            case _:
+                pass  # progress and log say nothing about content
+
+    def _bury_own(self, entry: Entry, keys: Sequence[str]) -> None:
+        """Documents that discover landed itself have no unit; GONE names them by their own key."""
+        if not keys:
+            return
+        self._flush()
+        found = self._db.execute(
+            "SELECT id FROM document WHERE source = ? AND key IN (SELECT value FROM json_each(?))"
+            " AND unit = '' AND deleted_at IS NULL AND fence <= ?",
+            (entry.landing.source, json_text(keys), entry.fence),
+        ).fetchall()
+        self._documents.bury([row[0] for row in found], entry)
+
+    def _flush(self) -> None:
+        self._documents.flush()
+        self._records.flush()
+
+    def _settle(self) -> None:
+        """Finish the extracts that have been read."""
+        self._flush()
+        for entry in self._open:
+            if entry.unchanged_unit:
+                self._keep_unit(entry)
+            elif not entry.landing.partial:
+                self._documents.bury_unit(entry)
+                self._records.bury_unit(entry)
+                self._note_unit(entry)
+            self._note(entry)
+        self._open.clear()
+        self._touched.clear()
+
+    def _settle_discover(self, entry: Entry) -> None:
+        if entry.complete:
+            self._documents.bury_unit(entry)
+            self._bury_records(entry)
+        if entry.state is not None:
+            self._db.execute(
+                "INSERT INTO cursor (source, value, landed_at, job_id, fence) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (source) DO UPDATE SET value = excluded.value, landed_at = excluded.landed_at,"
+                " job_id = excluded.job_id, fence = excluded.fence WHERE fence <= excluded.fence",
+                (
+                    entry.landing.source,
+                    json_text(entry.state.value),
+                    self._now,
+                    entry.landing.job_id,
+                    entry.fence,
+                ),
+            )
+        self._note(entry)
+
+    def _bury_records(self, entry: Entry) -> None:
+        """Of the streams this listing spoke of, what it did not give; it may know nothing of the others."""
+        found = self._db.execute(
+            "SELECT id FROM record WHERE source = ? AND unit = '' AND deleted_at IS NULL AND fence < ?"
+            " AND stream IN (SELECT value FROM json_each(?))",
+            (entry.landing.source, entry.fence, json_text(sorted(entry.streams))),
+        ).fetchall()
+        self._records.bury([row[0] for row in found], entry)
+
+    def _keep_unit(self, entry: Entry) -> None:
+        """The content is what it was: its version is noted. A unit not held has nothing to keep."""
+        landing = entry.landing
+        held = self._db.execute(
+            "UPDATE unit SET version = ?, uri = iif(? <> '', ?, uri), seen_at = max(seen_at, ?),"
+            " landed_at = ?, job_id = ?, fence = ? WHERE source = ? AND key = ? AND gone_at IS NULL"
+            " RETURNING documents",
+            (
+                landing.version,
+                landing.uri,
+                landing.uri,
+                landing.started_at,
+                self._now,
+                landing.job_id,
+                entry.fence,
+                landing.source,
+                landing.key,
+            ),
+        ).fetchone()
+        if held is not None:
+            entry.unchanged += held[0]
+
+    def _note_unit(self, entry: Entry) -> None:
+        landing = entry.landing
+        self._db.execute(
+            "INSERT INTO unit (source, key, version, content_hash, uri, documents, seen_at, landed_at,"
+            " job_id, fence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source, key) DO UPDATE SET"
+            " version = excluded.version, content_hash = excluded.content_hash, uri = excluded.uri,"
+            " documents = excluded.documents, seen_at = max(seen_at, excluded.seen_at),"
+            " landed_at = excluded.landed_at, job_id = excluded.job_id, fence = excluded.fence,"
+            " gone_at = NULL",
+            (
+                landing.source,
+                landing.key,
+                landing.version,
+                min(entry.hashes) if len(entry.hashes) == 1 else "",
+                landing.uri,
+                entry.new + entry.changed + entry.unchanged,
+                landing.started_at,
+                self._now,
+                landing.job_id,
+                entry.fence,
+            ),
+        )
+
+    def _note(self, entry: Entry) -> None:
+        landing = entry.landing
+        self._db.execute(
+            "INSERT INTO landing VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                landing.attempt_id,
+                landing.job_id,
+                landing.source,
+                landing.stage,
+                landing.key,
+                entry.new,
+                entry.changed,
+                entry.deleted,
+                entry.unchanged,
+                entry.rejected,
+                entry.moved,
+                len(entry.children),
+                entry.complete,
+                entry.stale,
+                json_text(entry.malformed),
+                self._now,
+            ),
+        )

@@ -1,0 +1,65 @@
+"""What sinks have to hear of, and how far each has listened.
+
+The outbox holds the newest change of each document and record only: a consumer that starts at 0 is given
+all that lives (and what has died), one that comes back is given what changed since. Changes are noted in
+the transaction that makes them, so none is heard of before it happened, and none is missed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import NamedTuple
+
+
+class Change(NamedTuple):
+    """One thing that changed; `ref` is a doc_id, or a record's stream:key."""
+
+    seq: int
+    at: float
+    op: str
+    kind: str
+    source: str
+    ref: str
+    was: str
+
+
+def changes(db: sqlite3.Connection, consumer: str, limit: int = 1000) -> list[Change]:
+    """What this consumer has not yet acknowledged, oldest first."""
+    return [
+        Change(*row)
+        for row in db.execute(
+            "SELECT seq, at, op, kind, source, ref, was FROM outbox"
+            " WHERE seq > coalesce((SELECT seq FROM outbox_cursor WHERE consumer = ?), 0)"
+            " ORDER BY seq LIMIT ?",
+            (consumer, limit),
+        )
+    ]
+
+
+def acknowledge(db: sqlite3.Connection, consumer: str, seq: int, now: float) -> None:
+    """This consumer has taken everything up to here; it never goes back."""
+    db.execute(
+        "INSERT INTO outbox_cursor (consumer, seq, updated_at) VALUES (?, ?, ?)"
+        " ON CONFLICT (consumer) DO UPDATE SET seq = max(seq, excluded.seq),"
+        " updated_at = excluded.updated_at",
+        (consumer, seq, now),
+    )
+
+
+def note_documents(db: sqlite3.Connection, op: str, ids: str, now: float) -> None:
+    """Note put or delete of these documents; ids is a JSON array."""
+    db.execute(
+        "INSERT OR REPLACE INTO outbox (at, op, kind, source, ref) SELECT ?, ?, 'document', source, doc_id"
+        " FROM document WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
+        (now, op, ids),
+    )
+
+
+def note_records(db: sqlite3.Connection, op: str, ids: str, now: float) -> None:
+    """Note put or delete of these records; ids is a JSON array."""
+    db.execute(
+        "INSERT OR REPLACE INTO outbox (at, op, kind, source, ref)"
+        " SELECT ?, ?, 'record', source, stream || ':' || key"
+        " FROM record WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
+        (now, op, ids),
+    )

@@ -1,0 +1,203 @@
+"""Reads the store: searches it and lists what it holds, by read-only connections and short reads."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from farm.sqlite import open_reader
+from farm.store.query import expression, terms
+from farm.store.snippet import excerpt
+
+LONG_BYTES = 128 * 1024
+"""A longer text is not given to FTS5's snippet, which takes 30 ms for each megabyte."""
+WINDOW_BYTES = 64 * 1024
+WINDOWS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A document that a search found; the smaller the score the better."""
+
+    doc_id: str
+    source: str
+    uri: str
+    title: str
+    snippet: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRow:
+    """A document without its text. Times are Unix seconds."""
+
+    doc_id: str
+    source: str
+    unit: str
+    key: str
+    uri: str
+    title: str
+    mime: str
+    bytes: int
+    created_at: float | None
+    modified_at: float | None
+    landed_at: float
+    deleted_at: float | None
+    job_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentDetail:
+    """A document with all that is known of it."""
+
+    row: DocumentRow
+    text: str
+    version: str
+    content_hash: str
+    metadata: dict[str, Any]
+    elements: list[dict[str, Any]]
+    """{type, text, metadata} each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What the store holds of one source."""
+
+    source: str
+    documents: int
+    bytes: int
+    deleted: int
+    records: int
+    units: int
+
+
+def search(
+    store: sqlite3.Connection | Path,
+    query: str,
+    *,
+    source: str | None = None,
+    limit: int = 20,
+    offset: int = 0,
+    mark: tuple[str, str] = ("", ""),
+) -> list[Hit]:
+    """The documents that match, best first; `mark` is put around the words found in a snippet."""
+    match = expression(query)
+    if not match or limit <= 0:
+        return []
+    wanted = [term for term in terms(query) if not term.excluded]
+    with _reading(store) as db:
+        rows = db.execute(
+            "SELECT d.id, d.doc_id, d.source, d.uri, d.title, f.rank,"
+            " iif(d.bytes <= ?, snippet(document_fts, 1, ?, ?, '…', 24), NULL)"
+            " FROM document_fts AS f CROSS JOIN document AS d ON d.id = f.rowid"
+            " WHERE document_fts MATCH ? AND (? IS NULL OR d.source = ?) ORDER BY f.rank LIMIT ? OFFSET ?",
+            (LONG_BYTES, *mark, match, source, source, limit, max(offset, 0)),
+        ).fetchall()
+        return [
+            Hit(
+                doc_id=doc_id,
+                source=of,
+                uri=uri,
+                title=title,
+                snippet=excerpt(_windows(db, id_), wanted, mark)
+                if found is None
+                else " ".join(found.split()),
+                score=score,
+            )
+            for id_, doc_id, of, uri, title, score, found in rows
+        ]
+
+
+def documents(
+    store: sqlite3.Connection | Path,
+    *,
+    source: str | None = None,
+    deleted: bool = False,
+    limit: int = 100,
+    offset: int = 0,
+) -> list[DocumentRow]:
+    """Documents by source and key: those that live, or the tombstones."""
+    with _reading(store) as db:
+        return [
+            DocumentRow(*row)
+            for row in db.execute(
+                f"SELECT {_LISTED} FROM document WHERE (? IS NULL OR source = ?)"
+                " AND (deleted_at IS NOT NULL) = ? ORDER BY source, key LIMIT ? OFFSET ?",
+                (source, source, deleted, limit, offset),
+            )
+        ]
+
+
+def document(store: sqlite3.Connection | Path, doc_id: str) -> DocumentDetail | None:
+    """The document of this doc_id, or of the only one that begins so; None where there is none."""
+    with _reading(store) as db:
+        rows = db.execute(
+            f"SELECT {_LISTED}, id, text, version, content_hash, metadata FROM document"
+            " WHERE doc_id >= ? AND doc_id < ? LIMIT 2",
+            (doc_id, doc_id + "\U0010ffff"),
+        ).fetchall()
+        if len(rows) != 1 or not doc_id:
+            return None
+        *listed, id_, text, version, content_hash, metadata = rows[0]
+        return DocumentDetail(
+            row=DocumentRow(*listed),
+            text=text,
+            version=version,
+            content_hash=content_hash,
+            metadata=json.loads(metadata),
+            elements=[
+                {"type": type_, "text": part, "metadata": json.loads(about)}
+                for type_, part, about in db.execute(
+                    "SELECT type, text, metadata FROM element WHERE document = ? ORDER BY ordinal", (id_,)
+                )
+            ],
+        )
+
+
+def holdings(store: sqlite3.Connection | Path) -> list[Holding]:
+    """What the store holds, source by source."""
+    with _reading(store) as db:
+        found: dict[str, dict[str, int]] = {}
+        for sql in (
+            "SELECT source, sum(deleted_at IS NULL) AS documents, sum(bytes) AS bytes,"
+            " sum(deleted_at IS NOT NULL) AS deleted FROM document GROUP BY source",
+            "SELECT source, count(*) AS records FROM record WHERE deleted_at IS NULL GROUP BY source",
+            "SELECT source, count(*) AS units FROM unit WHERE gone_at IS NULL GROUP BY source",
+        ):
+            rows = db.execute(sql)
+            names = [column[0] for column in rows.description[1:]]
+            for source, *counts in rows:
+                found.setdefault(source, {}).update(zip(names, counts, strict=True))
+        nothing = {"documents": 0, "bytes": 0, "deleted": 0, "records": 0, "units": 0}
+        return [Holding(source, **{**nothing, **counts}) for source, counts in sorted(found.items())]
+
+
+_LISTED = "doc_id, source, unit, key, uri, title, mime, bytes, created_at, modified_at, landed_at, deleted_at, job_id"
+
+
+@contextmanager
+def _reading(store: sqlite3.Connection | Path) -> Iterator[sqlite3.Connection]:
+    """A connection given stays open; a path is opened read-only for this one read."""
+    if isinstance(store, sqlite3.Connection):
+        yield store
+        return
+    db = open_reader(store)
+    try:
+        yield db
+    finally:
+        db.close()
+
+
+def _windows(db: sqlite3.Connection, id_: int) -> Iterator[str]:
+    """The text's beginning piece by piece, without reading the rest."""
+    with db.blobopen("document", "text", id_, readonly=True) as blob:
+        for _ in range(WINDOWS):
+            piece = blob.read(WINDOW_BYTES)
+            if not piece:
+                return
+            yield piece.decode("utf-8", "ignore")
