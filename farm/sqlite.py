@@ -6,7 +6,6 @@ its migrations run, all in one transaction; a newer one is refused.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,7 +78,7 @@ def _migrate(
     with sqlite3.connect(copy) as target:
         connection.backup(target)
     target.close()
-    os.chmod(copy, 0o600)
+    copy.chmod(0o600)
     steps = "\n".join(migrations[v] for v in range(found, version))
     try:
         connection.executescript(f"BEGIN IMMEDIATE;\n{steps}\nPRAGMA user_version = {version};\nCOMMIT;")

@@ -20,7 +20,7 @@ from importlib import resources
 from pathlib import Path
 
 from farm import sqlite
-from farm.core.job import TICKETED, Ending, Event, JobSpec, Outcome, RunState, RunType, Stage, State
+from farm.core.job import TICKETED, Ending, Event, JobSpec, Outcome, Priority, RunState, RunType, Stage, State
 from farm.core.lifecycle import IllegalTransition, move
 from farm.core.plan import Ticket
 from farm.ledger.queue import MESSAGE_SQL, PRIORITY_SQL, Lane
@@ -157,16 +157,25 @@ class Ledger:
         return OpenRun(int(row[0]), active > 0, discovering and int(discovering[0]))
 
     def submit(
-        self, run_id: int, source: str, jobs: Sequence[NewJob], priority: int, *, cause: str = "", actor: str = "farm"
+        self,
+        run_id: int,
+        source: str,
+        jobs: Sequence[NewJob],
+        priority: int,
+        *,
+        cause: str = "",
+        actor: str = "farm",
     ) -> int:
         """How many of the jobs are new. The others have an unfinished twin or were discarded in this version."""
         now = self.clock()
         first = self._next_id("job")
         before = self.connection.total_changes
         self.connection.executemany(
-            "INSERT INTO job (id, run_id, source, stage, key, version, payload, state, priority, created_at, updated_at)"
-            " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, 'pending', ?8, ?9, ?9 WHERE NOT EXISTS (SELECT 1 FROM job"
-            "   WHERE source = ?3 AND key = ?5 AND version = ?6 AND ?6 <> '' AND state = 'cancelled' AND reason = 'discarded')"
+            "INSERT INTO job"
+            " (id, run_id, source, stage, key, version, payload, state, priority, created_at, updated_at)"
+            " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, 'pending', ?8, ?9, ?9"
+            " WHERE NOT EXISTS (SELECT 1 FROM job WHERE source = ?3 AND key = ?5 AND version = ?6 AND ?6 <> ''"
+            "  AND state = 'cancelled' AND reason = 'discarded')"
             " ON CONFLICT (source, stage, key, version) WHERE state NOT IN ('succeeded', 'cancelled') DO NOTHING",
             [
                 (first + i, run_id, source, j.stage, j.key, j.version, j.payload, priority, now)
@@ -205,7 +214,8 @@ class Ledger:
     def ripen(self, now: float) -> float | None:
         """Make ready what is due; when the next ticket will be due, or None."""
         self.connection.execute(
-            "UPDATE task SET due_at = NULL, waiting_since = ? WHERE due_at IS NOT NULL AND due_at <= ?", (now, now)
+            "UPDATE task SET due_at = NULL, waiting_since = ? WHERE due_at IS NOT NULL AND due_at <= ?",
+            (now, now),
         )
         return self.next_due()
 
@@ -216,15 +226,19 @@ class Ledger:
         return due
 
     def heads(self, source: str, limit: int) -> tuple[Ticket, ...]:
-        """The lane's first ready tickets, best first."""
-        rows = self.connection.execute(
-            "SELECT task.id, job.stage, job.priority, task.waiting_since, job.memory_bytes"
-            " FROM task CROSS JOIN job ON job.id = task.id"
-            " WHERE task.queue = ? AND task.lease IS NULL AND task.due_at IS NULL"
-            " ORDER BY task.priority DESC, task.id LIMIT ?",
-            (source, limit),
-        )
-        return tuple(Ticket(i, Stage(stage), p, since, memory) for i, stage, p, since, memory in rows)
+        """The lane's first ready tickets, best first; of each class of priority at most `limit`."""
+        heads: list[Ticket] = []
+        for level in sorted(Priority, reverse=True):
+            rows = self.connection.execute(
+                "SELECT task.id, job.stage, task.waiting_since, job.memory_bytes"
+                " FROM task CROSS JOIN job ON job.id = task.id"
+                " WHERE task.queue = ? AND task.lease IS NULL AND task.due_at IS NULL"
+                " AND task.priority >= ? AND task.priority < ?"
+                " ORDER BY task.priority DESC, task.id LIMIT ?",
+                (source, int(level), int(level) + 1, limit),
+            )
+            heads += [Ticket(i, Stage(stage), level, since, memory) for i, stage, since, memory in rows]
+        return tuple(heads)
 
     def lease(self, job_ids: Sequence[int], *, cpu: float, memory_bytes: int) -> list[JobSpec]:
         """Give these jobs an attempt each, whose id is the fence; the first one's id is the launch's."""
@@ -249,7 +263,9 @@ class Ledger:
             "UPDATE task SET lease = ? + j.key, due_at = NULL FROM json_each(?) AS j WHERE task.id = j.value",
             (first, ids),
         )
-        return [JobSpec(i, a, Stage(stage), key, version, payload) for i, a, stage, key, version, payload in rows]
+        return [
+            JobSpec(i, a, Stage(stage), key, version, payload) for i, a, stage, key, version, payload in rows
+        ]
 
     # -- outcomes
 
@@ -286,7 +302,14 @@ class Ledger:
         )
 
     def count_documents(
-        self, job_id: int, *, new: int = 0, changed: int = 0, deleted: int = 0, unchanged: int = 0, rejected: int = 0
+        self,
+        job_id: int,
+        *,
+        new: int = 0,
+        changed: int = 0,
+        deleted: int = 0,
+        unchanged: int = 0,
+        rejected: int = 0,
     ) -> None:
         """Add to what the job's run has done to the store."""
         if new or changed or deleted or unchanged or rejected:
@@ -416,6 +439,10 @@ class Ledger:
             )
             self._touched_runs.add(run_id)
 
+    def next_job_id(self) -> int:
+        """The id that the next submitted job will get."""
+        return self._next_id("job")
+
     def _next_id(self, table: str) -> int:
         row = self.connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
         return int(row[0]) + 1 if row else 1
@@ -429,9 +456,13 @@ class Ledger:
         """A run's state is derived from its jobs, in the transaction that moved them."""
         for run_id in self._touched_runs:
             counts = dict(
-                self.connection.execute("SELECT state, n FROM tally WHERE run_id = ? AND n > 0", (run_id,)).fetchall()
+                self.connection.execute(
+                    "SELECT state, n FROM tally WHERE run_id = ? AND n > 0", (run_id,)
+                ).fetchall()
             )
-            state = run_state({State(name): n for name, n in counts.items()}, self._discover_failed(run_id, counts))
+            state = run_state(
+                {State(name): n for name, n in counts.items()}, self._discover_failed(run_id, counts)
+            )
             over = state not in (RunState.QUEUED, RunState.RUNNING, RunState.PAUSED)
             now = self.clock()
             self.connection.execute(
@@ -446,7 +477,8 @@ class Ledger:
         if not counts.get(State.QUARANTINED):
             return False
         row = self.connection.execute(
-            "SELECT 1 FROM job WHERE run_id = ? AND stage = 'discover' AND state = 'quarantined' LIMIT 1", (run_id,)
+            "SELECT 1 FROM job WHERE run_id = ? AND stage = 'discover' AND state = 'quarantined' LIMIT 1",
+            (run_id,),
         ).fetchone()
         return row is not None
 

@@ -91,7 +91,9 @@ class LedgerStorage(SqliteStorage):  # type: ignore[misc]
             return bytes(row.fetchone()[0])
 
     def queue_size(self) -> int:
-        return int(self._scalar("SELECT count(*) FROM task WHERE queue = ? AND lease IS NULL AND due_at IS NULL"))
+        return int(
+            self._scalar("SELECT count(*) FROM task WHERE queue = ? AND lease IS NULL AND due_at IS NULL")
+        )
 
     def enqueued_items(self, limit: int | None = None) -> list[bytes]:
         return self._messages("due_at IS NULL", "priority DESC, id", limit)

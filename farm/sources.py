@@ -1,0 +1,98 @@
+"""A source at work: its settings, what its jobs were measured to need, and what it has been served."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import asdict
+
+from farm.core.job import Ending, Outcome, Stage
+from farm.core.profile import Reservation, Sample, reserve
+from farm.ledger.ledger import Ledger
+from farm.settings import SourceSettings
+
+SAMPLES = 200
+TELLING = frozenset(Outcome) - {Outcome.LOST, Outcome.INTERRUPTED, Outcome.CANCELLED, Outcome.CRASHED}
+"""Outcomes whose usage says what such a job needs."""
+
+
+class Source:
+    """Kept in memory by the dispatcher, written to the ledger now and then by `save`."""
+
+    def __init__(self, settings: SourceSettings) -> None:
+        self.settings = settings
+        self.paused = False
+        self.virtual_s = 0.0
+        self.served_s = 0.0
+        self.samples: dict[Stage, deque[Sample]] = {stage: deque(maxlen=SAMPLES) for stage in Stage}
+        self.reservations: dict[Stage, Reservation] = {}
+        self._revise(Stage)
+        self._unsaved: set[Stage] = set()
+
+    def load(self, ledger: Ledger) -> None:
+        """What the ledger remembers of it."""
+        name = self.settings.name
+        row = ledger.connection.execute(
+            "SELECT paused_at IS NOT NULL, virtual_s, served_s FROM source WHERE name = ?", (name,)
+        ).fetchone()
+        if row:
+            self.paused, self.virtual_s, self.served_s = bool(row[0]), row[1], row[2]
+        for stage, samples in ledger.connection.execute(
+            "SELECT stage, samples FROM usage WHERE source = ?", (name,)
+        ):
+            self.samples[Stage(stage)].extend(Sample(*sample) for sample in json.loads(samples))
+        self._revise(Stage)
+
+    def save(self, ledger: Ledger) -> None:
+        """In the caller's transaction."""
+        name = self.settings.name
+        ledger.connection.execute(
+            "INSERT INTO source (name, virtual_s, served_s) VALUES (?1, ?2, ?3)"
+            " ON CONFLICT (name) DO UPDATE SET virtual_s = ?2, served_s = ?3",
+            (name, self.virtual_s, self.served_s),
+        )
+        for stage in self._unsaved:
+            reservation = self.reservations[stage]
+            samples = [list(asdict(sample).values()) for sample in self.samples[stage]]
+            ledger.connection.execute(
+                "INSERT OR REPLACE INTO usage (source, stage, samples, memory_bytes, cpu, wall_s, updated_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    name,
+                    stage,
+                    json.dumps(samples),
+                    reservation.memory_bytes,
+                    reservation.cpu,
+                    reservation.wall_s,
+                    ledger.clock(),
+                ),
+            )
+        self._unsaved.clear()
+
+    def settle_in(self, settings: SourceSettings) -> None:
+        """New settings; what was measured stays."""
+        self.settings = settings
+        self._revise(Stage)
+
+    def forget_usage(self) -> None:
+        """Back to the declared profile."""
+        for samples in self.samples.values():
+            samples.clear()
+        self._revise(Stage)
+
+    def measured(self, stage: Stage, endings: Iterable[Ending]) -> None:
+        """Learn from what these attempts used."""
+        samples = [
+            Sample(e.usage.wall_s, e.usage.cpu_s, e.usage.memory_peak_bytes)
+            for e in endings
+            if e.outcome in TELLING and e.usage.wall_s > 0
+        ]
+        if samples:
+            self.samples[stage].extend(samples[-SAMPLES:])
+            self._unsaved.add(stage)
+            self._revise([stage])
+
+    def _revise(self, stages: Iterable[Stage]) -> None:
+        for stage in stages:
+            self.reservations[stage] = reserve(self.settings.profile, self.samples[stage])

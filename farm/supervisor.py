@@ -1,0 +1,322 @@
+"""The supervisor: puts the farm together, hears signals, takes it apart again in the right order.
+
+`run` is `farm start`; `offline` lets the command line change a ledger whose farm is down, under the same lock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import secrets
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from farm import control, machine, sqlite, telemetry
+from farm import home as homes
+from farm.core.admission import Budget
+from farm.core.job import Event
+from farm.dispatcher import Dispatcher
+from farm.intake import Request, admit
+from farm.lander import Lander
+from farm.ledger.ledger import Ledger
+from farm.operations import Offline, Operations
+from farm.recovery import recover
+from farm.settings import Settings, SourceSettings, load
+from farm.settle import Settler
+from farm.sources import Source
+from farm.store.store import Store
+from farm.telemetry import Name, log
+from farm.triggers.clock import Clock, Schedule, spec_of
+from farm.triggers.watches import Watches
+from farm.workers import reaper
+from farm.workers.pool import Pool
+
+DRAINED_WITH_QUARANTINED = 3
+
+
+def run(home: Path, config: Path, *, drain: bool = False) -> int:
+    """Run the farm until it is told to stop, or is drained; the exit code. Raises FarmError before it starts."""
+    settings = load(config)
+    homes.prepare(home)
+    with ExitStack() as stack:
+        stack.enter_context(homes.Lock(home))
+        stack.callback(telemetry.stop, telemetry.start(home))
+        farm = Farm(home, settings, drain=drain)
+        stack.callback(farm.close)
+        farm.start()
+        try:
+            farm.dispatcher.run()
+        except sqlite3.DatabaseError as error:
+            raise sqlite.in_words(home / homes.LEDGER, error) from error
+        if drain and farm.quarantined():
+            return DRAINED_WITH_QUARANTINED
+    return 0
+
+
+class Farm:
+    """All parts of a running farm. `start` brings them up from the inside out, `close` takes them down."""
+
+    def __init__(self, home: Path, settings: Settings, *, drain: bool) -> None:
+        self.home = home
+        self.settings = settings
+        self.drain = drain
+        self.instance = secrets.token_hex(8)
+        self.started_at = time.time()
+        self._stack = ExitStack()
+        self._asked_to_stop = False
+
+    def start(self) -> None:
+        home, settings, stack = self.home, self.settings, self._stack
+        reaper.sweep(home)
+        self.ledger = Ledger.open(home / homes.LEDGER)
+        stack.callback(self.ledger.close)
+        self.sources = {name: Source(source) for name, source in settings.sources.items()}
+        for source in self.sources.values():
+            source.load(self.ledger)
+        self.settler = Settler(self.ledger, self.settings_of, random.random)
+        salvaged = recover(self.ledger, self.settler, home)
+        self.lander = Lander(home / homes.STORE, wake=lambda: self.dispatcher.wake())
+        self.lander.start()
+        stack.callback(self.lander.close)
+        self.pool = Pool(
+            home, cells=settings.farm.workers, instance=self.instance, wake=lambda: self.dispatcher.wake()
+        )
+        self.pool.start()
+        stack.callback(self.pool.close)
+        reader = sqlite.open_reader(home / homes.STORE)
+        stack.callback(reader.close)
+        self.dispatcher = Dispatcher(
+            self.ledger,
+            self.pool,
+            self.lander,
+            self.settler,
+            self.sources,
+            home=home,
+            budget=self.budget,
+            cursor_of=lambda source: _cursor(reader, source),
+            drain=self.drain,
+        )
+        for item in salvaged:
+            self.dispatcher.adopt(item.launch, item.finished)
+        self.operations = Operations(self.ledger, settings.sources, self)
+        server = control.Server(home, self.handle, _control_failed)
+        server.start()
+        stack.callback(server.close)
+        self._hear_signals()
+        self._start_triggers()
+        log(Name.FARM_STARTED, pid=os.getpid(), sources=len(self.sources), cells=settings.farm.workers)
+
+    def close(self) -> None:
+        self._stack.close()
+        log(Name.FARM_STOPPED, pid=os.getpid())
+
+    def settings_of(self, source: str) -> SourceSettings:
+        """Also of a source that left farm.toml while it had jobs: then with the defaults."""
+        known = self.sources.get(source)
+        return known.settings if known else self.settings.fallback(source)
+
+    def budget(self, held_bytes: int) -> Budget:
+        limits = self.settings.farm
+        return Budget(
+            cpu=machine.cores(limits.cpu),
+            memory_bytes=machine.memory_budget(held_bytes, limits.memory_bytes),
+            cells=limits.workers,
+        )
+
+    def quarantined(self) -> bool:
+        row = self.ledger.connection.execute(
+            "SELECT 1 FROM job WHERE state = 'quarantined' LIMIT 1"
+        ).fetchone()
+        return row is not None
+
+    # -- signals
+
+    def _hear_signals(self) -> None:
+        def on_signal(_number: int, _frame: FrameType | None) -> None:
+            self.stop(now=self._asked_to_stop)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before = signal.signal(number, on_signal)
+            self._stack.callback(signal.signal, number, before)
+
+    def stop(self, *, now: bool = False) -> None:
+        """Running jobs get the grace time. A second time, or `now`: at once. Safe in a signal handler."""
+        self._asked_to_stop = True
+        self.dispatcher.stop(0.0 if now else self.settings.farm.grace_s)
+
+    # -- triggers
+
+    def _start_triggers(self) -> None:
+        if self.drain:
+            now = self.ledger.clock()
+            for name, source in self.sources.items():
+                if not source.paused:
+                    self._admit(name, "drain", f"{name}@drain {self.instance}", now)
+            return
+        rows = self.ledger.connection.execute("SELECT source, spec, last_fire_at, next_fire_at FROM schedule")
+        known = {row[0]: Schedule(*row) for row in rows}
+        self.clock = Clock(self.settings.sources.values(), self._fire, known)
+        self._stack.callback(self.clock.close)
+        self.watches = Watches(self._watch_fired, self._degraded)
+        self._stack.callback(self.watches.close)
+        self.watches.reload(self.settings.sources.values())
+        self.clock.start()
+
+    def _fire(self, source: str, trigger: str, key: str, due_at: float) -> None:
+        """The clock's thread: a schedule is due."""
+        self.dispatcher.call(lambda: self._admit(source, trigger, key, due_at))
+
+    def _admit(self, name: str, trigger: str, key: str, due_at: float) -> None:
+        source = self.sources.get(name)
+        if source is None or source.paused:
+            return
+        with self.ledger.joined():
+            answer = admit(self.ledger, Request(source.settings, trigger=trigger, trigger_key=key))
+            if (spec := spec_of(source.settings)) is not None and trigger != "drain":
+                self.ledger.connection.execute(
+                    "INSERT INTO schedule (source, spec, last_fire_at) VALUES (?1, ?2, ?3)"
+                    " ON CONFLICT (source) DO UPDATE SET spec = ?2, last_fire_at = ?3",
+                    (name, spec, due_at),
+                )
+        log(Name.TRIGGER_FIRED, source=name, trigger=trigger, run=answer.run_id, coalesced=answer.coalesced)
+
+    def _watch_fired(self, name: str, paths: list[str] | None) -> None:
+        """A watch's thread: these keys changed; None: look at everything."""
+
+        def act() -> None:
+            source = self.sources.get(name)
+            if source is None or source.paused:
+                return
+            trigger = "rescan" if paths is None else "watch"
+            some = None if paths is None else tuple(paths)
+            answer = admit(self.ledger, Request(source.settings, trigger=trigger, paths=some))
+            log(
+                Name.TRIGGER_FIRED,
+                source=name,
+                trigger=trigger,
+                run=answer.run_id,
+                coalesced=answer.coalesced,
+            )
+
+        self.dispatcher.call(act)
+
+    def _degraded(self, name: str, sentence: str) -> None:
+        """A watch's thread: something about the source does not work (or, empty, works again)."""
+
+        def act() -> None:
+            self.ledger.connection.execute(
+                "INSERT INTO source (name, degraded) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET degraded = ?2",
+                (name, sentence),
+            )
+
+        self.dispatcher.call(act)
+        log(Name.SOURCE_DEGRADED if sentence else Name.SOURCE_RECOVERED, source=name, why=sentence or None)
+
+    # -- control
+
+    def handle(self, op: str, args: dict[str, Any], actor: str) -> object:
+        """A control thread: one request of the command line."""
+        match op:
+            case "ping":
+                return {"pid": os.getpid(), "started_at": self.started_at}
+            case "status_live":
+                return self.dispatcher.call(self._status)
+            case "stop":
+                self.stop(now=bool(args.get("now")))
+                return {"stopping": True}
+            case "reload":
+                return self._reload()
+        return self.dispatcher.call(lambda: self._perform(op, args, actor))
+
+    def _perform(self, op: str, args: dict[str, Any], actor: str) -> Any:
+        result = self.operations.perform(op, args, actor)
+        if op in ("pause_source", "resume_source"):
+            self.sources[args["name"]].paused = bool(result["paused"])
+        return result
+
+    def _status(self) -> dict[str, Any]:
+        return {"pid": os.getpid(), "started_at": self.started_at, **self.dispatcher.status()}
+
+    def _reload(self) -> dict[str, Any]:
+        """Read farm.toml again; nothing changes when it has errors."""
+        settings = load(self.settings.config)
+
+        def act() -> dict[str, Any]:
+            gone = self.sources.keys() - settings.sources.keys()
+            for name, new in settings.sources.items():
+                if name in self.sources:
+                    self.sources[name].settle_in(new)
+                else:
+                    self.sources[name] = Source(new)
+                    self.sources[name].load(self.ledger)
+            for name in gone:
+                del self.sources[name]
+            self.settings = settings
+            self.operations.sources = settings.sources
+            return {"sources": sorted(settings.sources), "removed": sorted(gone)}
+
+        changed = self.dispatcher.call(act)
+        self.clock.reload(settings.sources.values())
+        self.watches.reload(settings.sources.values())
+        log(Name.SETTINGS_LOADED, sources=len(settings.sources))
+        return changed
+
+    # -- what operations ask of a running farm
+
+    def interrupt(self, job_id: int, event: Event, actor: str) -> bool:
+        return self.dispatcher.interrupt(job_id, event, actor)
+
+    def hold(self, job_id: int) -> str:
+        return self.dispatcher.hold(job_id)
+
+    def purge(self, source: str) -> None:
+        self.lander.do(lambda store: store.remove_source(source) and None)
+
+
+class Desk:
+    """The operations of a farm that is down."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+
+    def handle(self, op: str, args: dict[str, Any], actor: str) -> object:
+        if op == "reload":
+            return {}
+        with self._operations.ledger.transaction():
+            return self._operations.perform(op, args, actor)
+
+
+@contextmanager
+def offline(home: Path, config: Path) -> Iterator[Desk]:
+    """The state folder's lock and its ledger, for changes while no farm runs; raises FarmRunning when one does."""
+    homes.prepare(home)
+    with ExitStack() as stack:
+        stack.enter_context(homes.Lock(home))
+        settings = load(config)
+        ledger = Ledger.open(home / homes.LEDGER)
+        stack.callback(ledger.close)
+
+        def purge(source: str) -> None:
+            with Store.open(home / homes.STORE) as store:
+                store.remove_source(source)
+
+        try:
+            yield Desk(Operations(ledger, settings.sources, Offline(purge)))
+        except sqlite3.DatabaseError as error:
+            raise sqlite.in_words(home / homes.LEDGER, error) from error
+
+
+def _cursor(reader: sqlite3.Connection, source: str) -> Any:
+    row = reader.execute("SELECT value FROM cursor WHERE source = ?", (source,)).fetchone()
+    return None if row is None else json.loads(row[0])
+
+
+def _control_failed(op: str, error: Exception) -> None:
+    log(Name.CONTROL_FAILED, op=op, error=error)
