@@ -7,9 +7,10 @@ bytes and not its name. See docs/connectors/local_files.md.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pathspec import GitIgnoreSpec
@@ -19,16 +20,18 @@ from connectors.files.extract import parts_of
 from connectors.files.names import key_of, path_of, uri_of
 from connectors.files.reading import open_beneath, read, version_of
 from connectors.files.rules import IGNORE_FILES, Rules
-from connectors.files.walk import Found, Walk
+from connectors.files.walk import Found, Missing, Walk
 from farm import connector
 from farm.connector import (
     Connector,
     Context,
     Document,
     Gone,
+    InvalidInput,
     Item,
     Listing,
     SourceUnavailable,
+    State,
     Unchanged,
     Unit,
 )
@@ -87,20 +90,63 @@ class LocalFiles(Connector[LocalFilesOptions]):
 
     def discover(self, ctx: Context[LocalFilesOptions], cursor: Any) -> Iterator[Item]:
         root = ctx.options.path
-        _look_into(root)
         walk = Walk(
             str(root),
             ctx.options.rules,
             images=bool(ctx.options.ocr),
             alive=lambda seen: ctx.progress(done=seen, message="listing"),
         )
+        identity = _look_into(root, cursor)
+        if ctx.paths is None or any(_asks_for_all(root, key) for key in ctx.paths):
+            yield from self._everything(ctx, walk, identity, cursor)
+        else:
+            yield from self._changes(ctx, walk, sorted(set(ctx.paths)), cursor)
+
+    def _everything(
+        self, ctx: Context[LocalFilesOptions], walk: Walk, identity: list[int], cursor: Any
+    ) -> Iterator[Item]:
+        files = 0
         for found in walk.everything():
-            yield _unit(root, found)
-        yield Listing(complete=not walk.unread)
+            if ctx.stop_requested:
+                yield Listing(complete=False)
+                return
+            files += 1
+            yield _unit(ctx.options.path, found)
+        _report(ctx.log, walk)
+        if _look_into(ctx.options.path, cursor) != identity:
+            raise SourceUnavailable(f"the folder {ctx.options.path} was replaced while it was listed")
+        if walk.unread:  # what it holds would count as deleted
+            yield Listing(complete=False)
+            return
+        state = {"folder": identity, "documents": bool(files)}
+        if state != cursor:
+            yield State(state)
+        yield Listing(complete=True)
+
+    def _changes(
+        self, ctx: Context[LocalFilesOptions], walk: Walk, keys: list[str], cursor: Any
+    ) -> Iterator[Item]:
+        """What became of these keys. Never a complete listing."""
+        told, gone = set[str](), list[str]()
+        for key in keys:
+            for item in walk.just(path_of(key).rstrip("/")):
+                if isinstance(item, Missing):
+                    gone.append(key_of(item.path))
+                elif item.path not in told:
+                    told.add(item.path)
+                    yield _unit(ctx.options.path, item)
+        _report(ctx.log, walk)
+        if gone:  # but not because the folder itself went
+            _look_into(ctx.options.path, cursor)
+        for key in gone:
+            yield Gone(key)
+        yield Listing(complete=False)
 
     def extract(self, ctx: Context[LocalFilesOptions], unit: Unit) -> Iterator[Item]:
         root = ctx.options.path
         path = path_of(unit.key)
+        if "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
+            raise InvalidInput("not a path below the folder")
         try:
             descriptor = open_beneath(root, path)
         except FileNotFoundError:
@@ -114,7 +160,7 @@ class LocalFiles(Connector[LocalFilesOptions]):
         yield Document(
             key=unit.key,
             text=parts.text,
-            title=parts.title or Path(path_of(unit.key)).stem,
+            title=parts.title or PurePosixPath(unit.key).stem,
             uri=uri_of(f"{root}/{path}"),
             mime=parts.mime,
             created_at=parts.created_at,
@@ -144,11 +190,16 @@ def _unit(root: Path, found: Found) -> Unit:
     return Unit(key=key_of(found.path), version=version_of(found.status), uri=uri_of(f"{root}/{found.path}"))
 
 
-def _look_into(folder: Path) -> None:
-    """Raises SourceUnavailable, in one sentence, where the folder cannot be listed."""
+def _look_into(folder: Path, cursor: Any = None) -> list[int]:
+    """The folder's identity. Raises SourceUnavailable, in one sentence, where it cannot be listed.
+
+    A folder that held documents and is now empty and another one than before is a disk that is not mounted,
+    not a person who deleted everything.
+    """
     try:
         with os.scandir(folder) as entries:
-            next(entries, None)
+            empty = next(entries, None) is None
+        status = folder.stat()
     except FileNotFoundError as error:
         raise SourceUnavailable(f"there is no folder {folder}") from error
     except NotADirectoryError as error:
@@ -157,3 +208,25 @@ def _look_into(folder: Path) -> None:
         raise SourceUnavailable(f"the folder {folder} may not be read by this user") from error
     except OSError as error:
         raise SourceUnavailable(f"the folder {folder} cannot be read: {error.strerror}") from error
+    identity = [status.st_dev, status.st_ino]
+    if empty and isinstance(cursor, dict) and cursor.get("documents") and cursor.get("folder") != identity:
+        raise SourceUnavailable(f"{folder} is empty and not the folder it was: is its disk mounted?")
+    return identity
+
+
+def _asks_for_all(root: Path, key: str) -> bool:
+    """Whether only a whole look can tell what this change means: other rules, or a folder that is gone."""
+    path = path_of(key)
+    if path.rpartition("/")[2] in IGNORE_FILES or not path.strip("/"):
+        return True
+    return path.endswith("/") and "\0" not in path and not (root / path).is_dir()
+
+
+def _report(log: logging.Logger, walk: Walk) -> None:
+    for key, why in walk.unread[:20]:
+        log.warning("cannot look into %s: %s; nothing counts as deleted in this run", key, why)
+    if len(walk.unread) > 20:
+        log.warning("cannot look into %d more folders", len(walk.unread) - 20)
+    if walk.left_out:
+        counts = ", ".join(f"{count} {sort}" for sort, count in walk.left_out.most_common(12))
+        log.info("no documents: %s", counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from functools import cache
 
 from markdown_it import MarkdownIt
@@ -14,7 +15,7 @@ from connectors.files.kinds import Family, Kind
 from connectors.files.parts import Parts
 from farm.connector import Element
 
-_ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s+\S")
+_ITEM = re.compile(r"^[ \t]*(?:[-*+•▪◦‣]|\d{1,3}[.)])[ \t]+\S", re.M)
 _BLANK = re.compile(r"\n[ \t\f]*\n\s*")
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.S)
 _ESCAPED = re.compile(r"\\u[0-9a-fA-F]{4}")
@@ -42,17 +43,32 @@ def read_plain(data: bytes, kind: Kind) -> Parts:
 
 
 def paragraphs(text: str) -> list[Element]:
-    """Blocks between blank lines; a block whose lines all begin as list items is a list."""
+    """What stands between blank lines, list items by themselves."""
     elements: list[Element] = []
     for block in _BLANK.split(text.strip("\n\f ")):
         if not block.strip():
             continue
-        lines = block.split("\n")
-        if len(lines) < 10_000 and all(map(_ITEM.match, lines)):
-            elements.extend(Element("ListItem", line.strip()) for line in lines)
-        else:
+        if _ITEM.search(block) is None:
             elements.append(Element("NarrativeText", block.strip("\n")))
+        else:
+            elements.extend(_runs(block.strip("\n")))
     return elements
+
+
+def _runs(block: str) -> Iterator[Element]:
+    """A block with list items in it: each item with the indented lines that go on with it, and what is between."""
+    kind, lines = "NarrativeText", list[str]()
+    for line in block.split("\n"):
+        if _ITEM.match(line):
+            if lines:
+                yield Element(kind, "\n".join(lines))
+            kind, lines = "ListItem", [line.strip()]
+        elif kind == "ListItem" and not line[:1].isspace():
+            yield Element(kind, "\n".join(lines))
+            kind, lines = "NarrativeText", [line]
+        else:
+            lines.append(line.strip() if kind == "ListItem" else line)
+    yield Element(kind, "\n".join(lines))
 
 
 def _readable(parts: Parts) -> None:

@@ -1,14 +1,23 @@
-"""PDF, office documents, e-books and the like, by kreuzberg (the `documents` extra)."""
+"""PDF, office documents, e-books and the like, by kreuzberg (the `documents` extra).
+
+The text is kreuzberg's plain rendering, which keeps everything. Elements come from its document structure,
+except where that says less than the format does: a PDF is cut at its pages, a presentation is rendered a
+second time with its slide titles and tables, list styles of DOCX and what kreuzberg cannot read of
+OpenDocument are looked up in the file itself (office.py).
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from connectors.files import office
 from connectors.files.dates import timestamp
-from connectors.files.kinds import Kind
+from connectors.files.kinds import DOCX, ODP, ODS, ODT, PDF, PPTX, Kind
 from connectors.files.parts import Parts
+from connectors.files.plain import paragraphs
 from farm.connector import Element, InvalidInput, MissingDependency
 
 if TYPE_CHECKING:
@@ -25,6 +34,12 @@ _NAMES = {
     "footnote": "Footnote",
 }
 _LAYERS = {"header": "Header", "footer": "Footer", "footnote": "Footnote"}
+_DESCRIPTION = (
+    "authors subject keywords language description category publisher identifier created_by modified_by "
+    "page_count slide_count sheet_names canonical_url from_email from_name to_emails cc_emails attachments"
+)
+_KEPT = _DESCRIPTION.split()
+_DAMAGED = re.compile(r"^(?:\w*Error: |(?:Failed|Unable) to \w+ (?:the )?\w* ?(?:file|document)?: )+")
 
 
 def read_rich(data: bytes, kind: Kind, *, ocr: str = "") -> Parts:
@@ -32,35 +47,51 @@ def read_rich(data: bytes, kind: Kind, *, ocr: str = "") -> Parts:
 
     Raises InvalidInput where the bytes are locked or damaged, MissingDependency without the library.
     """
-    kreuzberg = _library(kind)
+    if kind is ODP:  # the one office format that kreuzberg leaves out
+        return office.read_opendocument(data, kind)
     try:
-        result = kreuzberg.extract_bytes_sync(data, kind.mime, _config(ocr))
-    except Exception as error:  # its core raises what it likes
-        raise _explained(error, kind) from error
-    parts = Parts(result.content.strip("\n\f "), mime=kind.mime)
-    _metadata(parts, result.metadata)
-    parts.elements = list(_elements(result))
+        result = _run(data, kind, ocr, "plain")
+    except InvalidInput as error:
+        if kind in (ODT, ODS) and not str(error).startswith("encrypted"):
+            return office.read_opendocument(data, kind)
+        raise
+    parts = Parts(_lines(result.content), mime=kind.mime)
+    _describe(parts, result.metadata)
+    if kind is PDF:
+        parts.elements = list(_pages(result))
+    else:
+        parts.elements = list(_nodes(_run(data, kind, ocr, "markdown") if kind is PPTX else result))
+    if kind is DOCX:
+        office.mark_list_items(data, parts.elements)
+    if not parts.title:
+        parts.title = _first_title(parts.elements) if kind in (DOCX, PPTX, ODT) else ""
     return parts
 
 
-def _library(kind: Kind) -> Any:
+def _run(data: bytes, kind: Kind, ocr: str, rendering: str) -> Any:
     try:
         import kreuzberg
     except ImportError as error:
         raise MissingDependency(
             f"reading a {kind.label} needs kreuzberg: pip install 'connector-farm[documents]'"
         ) from error
-    return kreuzberg
+    try:
+        return kreuzberg.extract_bytes_sync(data, kind.mime, _config(ocr, rendering))
+    except MemoryError:
+        raise
+    except Exception as error:  # its core raises what it likes
+        raise _explained(error, kind, ocr) from error
 
 
 @cache
-def _config(ocr: str) -> kreuzberg.ExtractionConfig:
+def _config(ocr: str, rendering: str) -> kreuzberg.ExtractionConfig:
     import kreuzberg
 
     return kreuzberg.ExtractionConfig(
         use_cache=False,
         enable_quality_processing=False,
         include_document_structure=True,
+        output_format=rendering,
         pages=kreuzberg.PageConfig(extract_pages=False, insert_page_markers=False),
         # The farm gives a worker its cores; a thread pool of its own would take what others were given.
         concurrency=kreuzberg.ConcurrencyConfig(max_threads=1),
@@ -68,40 +99,69 @@ def _config(ocr: str) -> kreuzberg.ExtractionConfig:
     )
 
 
-def _explained(error: Exception, kind: Kind) -> Exception:
-    message = re.sub(r"^\w+Error: ", "", str(error)).strip()
+def _explained(error: Exception, kind: Kind, ocr: str) -> Exception:
+    message = str(error)
     lower = message.lower()
-    if isinstance(error, MemoryError):
-        return error
     if "password" in lower or "encrypt" in lower:
         return InvalidInput("encrypted: needs a password")
-    return InvalidInput(f"damaged {kind.label}: {message[:300]}")
+    if ocr and "tesseract" in lower:
+        return MissingDependency(f"ocr needs tesseract's data for {ocr}: {message[:200]}")
+    return InvalidInput(f"damaged {kind.label}: {_DAMAGED.sub('', message).strip()[:200]}")
 
 
-def _metadata(parts: Parts, found: dict[str, Any]) -> None:
-    found = dict(found)
-    parts.title = (found.pop("title", None) or "").strip()
-    parts.created_at = timestamp(found.pop("created_at", None))
-    parts.modified_at = timestamp(found.pop("modified_at", None))
-    for name, value in found.items():
-        if value not in (None, "", [], {}):
-            parts.metadata[name] = value
+def _describe(parts: Parts, found: dict[str, Any]) -> None:
+    parts.title = " ".join((found.get("title") or "").split())
+    parts.created_at = timestamp(found.get("created_at"))
+    parts.modified_at = timestamp(found.get("modified_at"))
+    for name in _KEPT:
+        if found.get(name) not in (None, "", [], {}, 0):
+            parts.metadata[name] = found[name]
+    pages = found.get("pages") or {}
+    if pages.get("unit_type") == "slide" and pages.get("total_count"):
+        parts.metadata["slide_count"] = pages["total_count"]
 
 
-def _elements(result: Any) -> Any:
+def _pages(result: Any) -> Iterator[Element]:
+    """A PDF's text, page by page; its tables after it."""
+    content = result.content.encode()
+    boundaries = (result.metadata.get("pages") or {}).get("boundaries") or [
+        {"byte_start": 0, "byte_end": len(content), "page_number": 1}
+    ]
+    for page in boundaries:
+        text = content[page["byte_start"] : page["byte_end"]].decode("utf-8", "replace")
+        for element in paragraphs(_lines(text)):
+            yield Element(element.type, element.text, {"page": page["page_number"]})
+    for table in result.tables:
+        yield Element("Table", "\n".join("\t".join(row) for row in table.cells), {"page": table.page_number})
+
+
+def _nodes(result: Any) -> Iterator[Element]:
     for node in (result.document or {}).get("nodes", ()):
         content = node["content"]
         kind = content["node_type"]
         layer = node.get("content_layer") or "body"
         metadata = {"page": node["page"]} if node.get("page") else {}
         if kind == "table":
-            yield Element("Table", _grid(content["grid"]), metadata)
-        elif kind in _NAMES and content.get("text", "").strip():
-            yield Element(_LAYERS.get(layer, _NAMES[kind]), content["text"], metadata)
+            text = _grid(content["grid"])
+            if text.strip():
+                yield Element("Table", text, metadata)
+        elif kind in _NAMES and (content.get("text") or "").strip():
+            if "level" in content:
+                metadata["level"] = content["level"]
+            yield Element(_LAYERS.get(layer, _NAMES[kind]), _lines(content["text"]), metadata)
 
 
 def _grid(grid: dict[str, Any]) -> str:
     rows: list[list[str]] = [[""] * grid["cols"] for _ in range(grid["rows"])]
     for cell in grid["cells"]:
-        rows[cell["row"]][cell["col"]] = cell["content"]
+        if cell["row"] < grid["rows"] and cell["col"] < grid["cols"]:
+            rows[cell["row"]][cell["col"]] = cell["content"]
     return "\n".join("\t".join(row) for row in rows)
+
+
+def _lines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip("\n\f ")
+
+
+def _first_title(elements: list[Element]) -> str:
+    return next((element.text[:300] for element in elements[:20] if element.type == "Title"), "")

@@ -64,7 +64,7 @@ _BINARIES = {
     b"PK\x05\x06": "an empty ZIP archive",
 }
 _BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
-_CONTROL = bytes(set(range(32)) - {7, 8, 9, 10, 11, 12, 13, 27} | {127})
+_CONTROL = bytes(set(range(32)) - {7, 8, 9, 10, 11, 12, 13, 14, 15, 27} | {127})
 _HTML = re.compile(
     rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)[\s>]", re.I | re.S
 )

@@ -22,6 +22,12 @@ class Found:
     status: os.stat_result
 
 
+@dataclass(frozen=True, slots=True)
+class Missing:
+    path: str
+    """Where a document may have been: a file that is gone, or that is no document any more."""
+
+
 @dataclass(slots=True)
 class Walk:
     """One look at a folder. After it, `unread` and `left_out` say what it did not see."""
@@ -41,8 +47,11 @@ class Walk:
         """All files. Raises OSError when the folder itself cannot be listed."""
         yield from self._below("", Level(self.rules))
 
-    def just(self, path: str) -> Iterator[Found]:
-        """The file at this path, or the files below it, if the rules let it through."""
+    def just(self, path: str) -> Iterator[Found | Missing]:
+        """The file at this path, or the files below it; Missing where there is no document any more.
+
+        Nothing for what the rules leave out by its name: the farm never held it.
+        """
         level = Level(self.rules)
         *folders, name = path.split("/")
         if "\0" in path or not {"", ".", ".."}.isdisjoint((*folders, name)):
@@ -56,17 +65,22 @@ class Walk:
             if self.rules.hides(part) or level.ignores(part, folder=True):
                 return
             below = f"{below}/{part}" if below else part
-            if not _is_folder(self._at(below)):
+            if _is_link(self._at(below)):
                 return
         try:
             status = os.lstat(self._at(path))
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
+            if self._named(level, name):
+                yield Missing(path)
+            return
+        except OSError as error:
+            self.unread.append((key_of(path), error.strerror or str(error)))
             return
         if stat.S_ISDIR(status.st_mode):
             if not self.rules.hides(name) and not level.ignores(name, folder=True):
                 yield from self._below(path, level)
-        elif self._wanted(level, name, status):
-            yield Found(path, status)
+        elif self._named(level, name):
+            yield Found(path, status) if self._wanted(level, name, status) else Missing(path)
 
     def _at(self, path: str) -> str:
         return f"{self.root}/{path}" if path else self.root
@@ -104,13 +118,16 @@ class Walk:
                     status = entry.stat(follow_symlinks=False)
                 except OSError:  # gone since it was listed
                     continue
-                if self._wanted(here, entry.name, status):
+                if not here.ignores(entry.name, folder=False) and self._wanted(here, entry.name, status):
                     yield Found(here.prefix + entry.name, status)
             waiting.extend(reversed(folders))
 
+    def _named(self, level: Level, name: str) -> bool:
+        """Whether the rules let a file of this name through."""
+        return not self.rules.hides(name) and not level.ignores(name, folder=False)
+
     def _wanted(self, level: Level, name: str, status: os.stat_result) -> bool:
-        if self.rules.hides(name) or level.ignores(name, folder=False):
-            return False
+        """Whether this file, which the rules let through, is a document."""
         if not stat.S_ISREG(status.st_mode):
             # What a link inside the folder points to is found under its own name; outside is not ours.
             self.left_out["links, pipes, sockets and devices"] += 1
@@ -153,8 +170,8 @@ def _worth_reading(path: str) -> bool:
             return True
 
 
-def _is_folder(path: str) -> bool:
+def _is_link(path: str) -> bool:
     try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
+        return stat.S_ISLNK(os.lstat(path).st_mode)
     except OSError:
         return False
