@@ -1,0 +1,129 @@
+"""One job's attempt: calls the connector and writes what it yields to the spool."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from farm.connector import Connector, Item, Listing, Log, Progress, Unit
+from farm.core.job import JobSpec, Launch, Outcome, Reason, Stage
+from farm.lines import MAX_LINE_BYTES, encode
+from farm.workers.beat import Beat
+from farm.workers.context import LOG, JobContext
+from farm.workers.fault import Refused
+from farm.workers.spool import Writer
+
+FLUSH_S = 1.0
+
+
+class Attempt:
+    """Runs once."""
+
+    def __init__(
+        self,
+        connector: type[Connector[Any]],
+        options: Any,
+        launch: Launch,
+        job: JobSpec,
+        *,
+        spool: Writer,
+        beat: Beat,
+        secrets: Mapping[str, str],
+        scratch: Path,
+        max_bytes: int,
+        is_child: Callable[[], bool],
+    ) -> None:
+        self.connector = connector
+        self.job = job
+        self.spool = spool
+        self.beat = beat
+        self.max_bytes = max_bytes
+        self.is_child = is_child
+        self.items = 0
+        self.listed = False
+        self.payload: dict[str, Any] = json.loads(job.payload) or {}
+        self.context: JobContext[Any] = JobContext(
+            options,
+            launch.source,
+            beat,
+            scratch=scratch,
+            secrets=secrets,
+            memory_bytes=launch.limits.memory_bytes,
+            timeout_s=launch.limits.timeout_s,
+            held=self.payload.get("held") or "",
+            paths=self.payload.get("paths"),
+        )
+
+    def run(self) -> tuple[Outcome, str]:
+        """The outcome, or whatever the connector raises.
+
+        One that saw the request to stop and came back early has not finished: it runs again, costing nothing.
+        """
+        try:
+            self._write(self._found())
+            if self.context.saw_stop and not self.listed:
+                return Outcome.INTERRUPTED, "it stopped early, as it was asked to"
+            return Outcome.SUCCEEDED, ""
+        finally:
+            self.context.close()
+
+    def _found(self) -> Iterable[Item | Progress | Log] | None:
+        reader = self.connector()
+        if self.job.stage is Stage.DISCOVER:
+            return reader.discover(self.context, self.payload.get("cursor"))
+        unit = Unit(
+            self.job.key,
+            self.job.version,
+            self.payload.get("data") or {},
+            self.payload.get("uri") or "",
+        )
+        return reader.extract(self.context, unit)
+
+    def _write(self, found: Iterable[Item | Progress | Log] | None) -> None:
+        start, flushed_at = self.spool.offset, time.monotonic()
+        for item in found or ():
+            if self.is_child():
+                os._exit(70)
+            now = time.monotonic()
+            if isinstance(item, Progress):
+                self.beat.sign(item.done, item.total, item.message)
+                continue
+            if isinstance(item, Log):
+                LOG.log(_LEVELS.get(item.level.lower(), 20), "%s", item.message)
+                self.beat.alive(now)
+                continue
+            self.beat.alive(now)
+            self.spool.line(self._encoded(item))
+            self.items += 1
+            if isinstance(item, Listing):
+                self.listed = True
+            if self.spool.offset - start > self.max_bytes:
+                raise Refused(
+                    f"it found more than {self.max_bytes:,} bytes in one job", Reason.RESOURCE_EXHAUSTED
+                )
+            if now - flushed_at > FLUSH_S:
+                self.spool.flush()
+                flushed_at = now
+
+    def _encoded(self, item: Item) -> bytes:
+        if not isinstance(item, Item):
+            raise Refused(f"it yielded a {type(item).__name__}, which is no item", Reason.CONNECTOR_ERROR)
+        try:
+            raw = encode(item)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise Refused(
+                f"it yielded a {type(item).__name__} that JSON cannot hold: {error}", Reason.CONNECTOR_ERROR
+            ) from error
+        if len(raw) > MAX_LINE_BYTES:
+            raise Refused(
+                f"it yielded a {type(item).__name__} of {len(raw):,} bytes; the most is {MAX_LINE_BYTES:,}",
+                Reason.RESOURCE_EXHAUSTED,
+            )
+        return raw
+
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40, "critical": 50}

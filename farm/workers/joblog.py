@@ -1,0 +1,52 @@
+"""A cell's log: what the worker and its children write to standard output and error, the current job's only.
+
+It is a plain file, so that neither a program that floods it nor a worker that holds the GIL can block on
+it. The worker empties it when a job starts; the farm cuts it when it grows, keeping the last lines.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+MAX_BYTES = 1024 * 1024
+KEPT_BYTES = 8 * 1024
+
+
+def restart() -> None:
+    """In the worker, before a job."""
+    if os.fstat(2).st_size:
+        os.ftruncate(2, 0)
+
+
+def tail() -> str:
+    """In the worker: the job's last lines so far."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue
+    return read_tail(2)
+
+
+def read_tail(fd: int, most: int = KEPT_BYTES) -> str:
+    """The last lines in the file behind this descriptor."""
+    try:
+        size = os.fstat(fd).st_size
+        raw = os.pread(fd, most, max(0, size - most))
+    except OSError:
+        return ""
+    if size > most:
+        raw = raw[raw.find(b"\n") + 1 :]
+    return raw.decode("utf-8", "replace").replace("\0", "")
+
+
+def cut(fd: int) -> int:
+    """In the farm: cut a log that has grown too long down to its last lines; returns the bytes dropped."""
+    size = os.fstat(fd).st_size
+    if size <= MAX_BYTES:
+        return 0
+    kept = os.pread(fd, KEPT_BYTES, size - KEPT_BYTES)
+    os.ftruncate(fd, 0)
+    os.write(fd, b"[%d bytes of output dropped]\n" % (size - len(kept)) + kept)
+    return size - len(kept)

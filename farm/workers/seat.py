@@ -1,0 +1,152 @@
+"""Where a worker sits: what its process is given once, and how it makes itself at home in it.
+
+Runs in the worker, before its first launch: a session of its own, an end that follows the farm's, its
+output in a file, a limit on what the kernel may be asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import fcntl
+import gc
+import logging
+import os
+import resource
+import signal
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from multiprocessing import connection, forkserver, parent_process
+from pathlib import Path
+
+from setproctitle import setproctitle
+
+from farm.workers import proc, reaper
+from farm.workers.redact import PREFIX, in_environment
+
+OOM_SCORE = "500"
+"""The kernel, out of memory, takes a worker before it takes the farm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Given to a worker once. A generation is one life of a cell."""
+
+    home: str
+    cell: int
+    generation: int
+    instance: str
+    forkserver_pid: int
+    spool_max_bytes: int
+    pythonpath: str | None = None
+    """PYTHONPATH as the user had it; the fork server needs its own."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.cell}-{self.generation}"
+
+    @property
+    def beat(self) -> str:
+        return f"{self.home}/beat/{self.name}.beat"
+
+    @property
+    def log(self) -> str:
+        return f"{self.home}/beat/{self.name}.log"
+
+    @property
+    def scratch(self) -> Path:
+        return Path(self.home, "scratch", f"cell-{self.name}")
+
+    @property
+    def marker(self) -> str:
+        return f"{reaper.mark_of(self.home)}.{self.instance}:{self.cell}"
+
+
+def take(seat: Seat) -> dict[str, str]:
+    """Settle in; returns the secrets, which no child process of a connector shall inherit."""
+    setproctitle(f"farm: cell {seat.cell}")
+    os.setsid()
+    _follow_the_farm(seat)
+    # Whatever a connector double-forks stays in this worker's tree.
+    proc.prctl(proc.PR_SET_CHILD_SUBREAPER, 1)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
+    _redirect(seat.log)
+    _keep_pipes_private()
+    secrets = in_environment()
+    for name in secrets:
+        del os.environ[PREFIX + name]
+    os.environ[reaper.MARKER] = seat.marker
+    if seat.pythonpath is None:
+        os.environ.pop("PYTHONPATH", None)
+    else:
+        os.environ["PYTHONPATH"] = seat.pythonpath
+    seat.scratch.mkdir(parents=True, exist_ok=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(seat.scratch)
+    os.chdir(seat.scratch)
+    gc.collect()
+    gc.freeze()
+    return secrets
+
+
+def _follow_the_farm(seat: Seat) -> None:
+    """Two lines: the kernel's (we die with the fork server, which ends with the farm), and a thread that
+    sees the farm's end by itself and takes this worker's tree along. The guard is the third."""
+    server = forkserver._forkserver  # type: ignore[attr-defined]
+    # As long as a worker holds the alive pipe, the fork server outlives the farm: let go of it. A connector
+    # that uses multiprocessing itself then gets a fork server of its own, inside this worker's tree.
+    if server._forkserver_alive_fd is not None:
+        os.close(server._forkserver_alive_fd)
+    server._forkserver_alive_fd = server._forkserver_address = server._forkserver_pid = None
+    server._preload_modules = []
+    proc.prctl(proc.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != seat.forkserver_pid:
+        os._exit(1)
+    threading.Thread(target=_end_with_parent, name="sentinel", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is None:
+        return
+    me = os.getpid()
+    connection.wait([parent.sentinel])
+    while below := proc.descendants(me):
+        for process in below:
+            with contextlib.suppress(OSError):
+                os.kill(process.pid, signal.SIGKILL)
+    os.kill(me, signal.SIGKILL)
+
+
+def _redirect(log: str) -> None:
+    """Standard input is empty; output and errors go to the cell's log, at the level of file descriptors."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    out = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(null, 0)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    for fd in (null, out):
+        if fd > 2:
+            os.close(fd)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - stays open for life
+    sys.stdout = open(1, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
+    faulthandler.enable(file=2)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+
+
+def _keep_pipes_private() -> None:
+    """Descriptors received from the farm are inheritable by default; no program we start needs them."""
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        if fd > 2:
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)

@@ -1,0 +1,151 @@
+"""A launch's spool: the lines of its jobs in turn, and after each job one END line.
+
+    {"type":"DOCUMENT",…}            job 1's content: bytes [start, end)
+    {"type":"END","job":1,"start":0,"end":812,"prev":-1,…}
+    {"type":"END","job":2,"start":907,"end":907,"prev":812,…}
+
+Only the worker writes it. A job has ended when its END line is there; each END line says where the one
+before it is, so they are found from the last one without reading content.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from farm.core.job import Ending, Evidence, Outcome, Reason, Usage
+
+FLUSH_BYTES = 256 * 1024
+MAX_BYTES = 2 * 1024**3
+"""Most that one job may write."""
+_WINDOW_BYTES = 128 * 1024
+
+
+class End(msgspec.Struct, tag="END", tag_field="type", omit_defaults=True):
+    """How a job ended, as its worker saw it. Its own offset is `end`."""
+
+    job: int
+    attempt: int
+    outcome: Outcome
+    message: str = ""
+    reason: Reason | None = None
+    retry_after_s: float | None = None
+    started_at: float = 0.0
+    start: int = 0
+    end: int = 0
+    prev: int = -1
+    items: int = 0
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    memory_peak_bytes: int = 0
+    traceback: str = ""
+    log: str = ""
+    versions: str = ""
+
+    def ending(self, pid: int, memory_peak_bytes: int = 0) -> Ending:
+        """As the farm hands it on; the farm's own samples may know of a higher peak."""
+        evidence = None
+        if self.outcome is not Outcome.SUCCEEDED:
+            evidence = Evidence(self.traceback, self.log, self.versions)
+        return Ending(
+            self.job,
+            self.attempt,
+            self.outcome,
+            self.message,
+            self.reason,
+            self.retry_after_s,
+            self.started_at,
+            Usage(self.wall_s, self.cpu_s, max(self.memory_peak_bytes, memory_peak_bytes)),
+            self.start,
+            self.end,
+            self.items,
+            pid,
+            evidence=evidence,
+        )
+
+
+class SpoolFull(Exception):
+    """The spool could not be written: the disk is full or broken."""
+
+
+class Writer:
+    """The worker's side: content in chunks, each END line at once, so that what ended stays ended."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._written = os.fstat(self._fd).st_size
+        self._chunk: list[bytes] = []
+        self._held = 0
+        self.last_end = -1
+        self.ends = 0
+
+    @property
+    def offset(self) -> int:
+        return self._written + self._held
+
+    def line(self, raw: bytes) -> None:
+        self._chunk.append(raw)
+        self._held += len(raw)
+        if self._held >= FLUSH_BYTES:
+            self.flush()
+
+    def end(self, end: End) -> None:
+        """Write the END line, and everything before it."""
+        end.end, end.prev = self.offset, self.last_end
+        self._chunk.append(_encoder.encode(end))
+        self._chunk.append(b"\n")
+        self._held += len(self._chunk[-2]) + 1
+        self.flush()
+        self.last_end = end.end
+        self.ends += 1
+
+    def flush(self) -> None:
+        if not self._chunk:
+            return
+        data = memoryview(b"".join(self._chunk))
+        self._chunk.clear()
+        self._held = 0
+        try:
+            while data:
+                n = os.write(self._fd, data)
+                self._written += n
+                data = data[n:]
+        except OSError as error:
+            raise SpoolFull(error.strerror or str(error)) from error
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def ends(path: Path, last: int, most: int) -> list[End]:
+    """The END lines, oldest first, walking back from the last one's offset."""
+    found: list[End] = []
+    if last < 0:
+        return found
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return found
+    try:
+        low, window = max(0, last - _WINDOW_BYTES), b""
+        window = os.pread(fd, last - low + _WINDOW_BYTES, low)
+        while last >= 0 and len(found) < most:
+            if not low <= last < low + len(window):
+                low = max(0, last - _WINDOW_BYTES)
+                window = os.pread(fd, last - low + _WINDOW_BYTES, low)
+            newline = window.find(b"\n", last - low)
+            if newline < 0:
+                break
+            end = _decoder.decode(memoryview(window)[last - low : newline])
+            found.append(end)
+            last = end.prev
+    finally:
+        os.close(fd)
+    found.reverse()
+    return found
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(End)

@@ -1,0 +1,205 @@
+"""The worker: runs inside a cell's process. One launch at a time, its jobs one after the other.
+
+Nothing a connector does comes back over the pipe but a small envelope of bytes: what it finds goes to the
+spool, where it is goes to the heartbeat page, what goes wrong becomes an END line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from setproctitle import setproctitle
+
+from farm import registry
+from farm.connector import Connector
+from farm.core.job import JobSpec, Launch, Outcome
+from farm.workers import fault, joblog, proc, seat
+from farm.workers.attempt import Attempt
+from farm.workers.beat import NOWHERE, Beat
+from farm.workers.meter import Meter
+from farm.workers.redact import Redactor
+from farm.workers.spool import End, SpoolFull, Writer
+
+INLINE_BYTES = 32 * 1024
+"""A launch longer than this comes by file: the farm must never block on a pipe that nobody reads."""
+
+
+class Envelope(msgspec.Struct, omit_defaults=True):
+    """What a launch returns; that it returns is the proof that the worker lived to its end."""
+
+    launch: int
+    ends: int = 0
+    memory_bytes: int = 0
+    nice: int = 0
+    error: str = ""
+    """The worker itself could not go on: what it was about is the job after the last END."""
+    doubtful: str = ""
+    """Why this process should not be used again."""
+
+
+def begin(seat_: seat.Seat) -> None:
+    """Called once in a new worker."""
+    global _worker
+    _worker = Worker(seat_)
+
+
+def run_launch(raw: bytes) -> bytes:
+    """The one callable the farm ever schedules: bytes in, bytes out, and no exception."""
+    try:
+        if raw.startswith(b"@"):
+            path = Path(os.fsdecode(raw[1:]))
+            raw = path.read_bytes()
+            path.unlink()
+        return _envelope.encode(_worker.launch(_launch.decode(raw)))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the pipe must carry bytes
+        return _envelope.encode(
+            Envelope(0, error=f"{type(error).__name__}: {error}"[:500], doubtful="the worker failed")
+        )
+
+
+class Worker:
+    """One per process."""
+
+    def __init__(self, seat_: seat.Seat) -> None:
+        self.seat = seat_
+        self.secrets = seat.take(seat_)
+        self.redact = Redactor(self.secrets.values())
+        self.beat = Beat(seat_.beat)
+        self.meter = Meter()
+        self.pid = os.getpid()
+        self.forked = False
+        self._options: tuple[str, str, Any] = ("", "", None)
+        os.register_at_fork(after_in_child=self._is_child)
+
+    def launch(self, launch: Launch) -> Envelope:
+        spool = Writer(Path(self.seat.home, "spool", f"{launch.id}.jsonl"))
+        envelope = Envelope(launch.id)
+        cpu_s, _ = self.meter.used()
+        self.beat.at(launch.id, NOWHERE, time.monotonic(), time.time(), cpu_s, 0, -1)
+        self._renice(launch.limits.nice)
+        try:
+            for index, job in enumerate(launch.jobs):
+                if self.beat.stop:
+                    break
+                if not self.beat.skipped(index):
+                    doubtful = self._job(launch, index, job, spool)
+                    envelope.doubtful = envelope.doubtful or doubtful
+        except SpoolFull as error:
+            envelope.error = f"the spool could not be written: {error}"
+        finally:
+            spool.close()
+        envelope.ends = spool.ends
+        envelope.memory_bytes = self.meter.resident_bytes()
+        envelope.nice = os.getpriority(os.PRIO_PROCESS, 0)
+        setproctitle(f"farm: cell {self.seat.cell}")
+        return envelope
+
+    def _job(self, launch: Launch, index: int, job: JobSpec, spool: Writer) -> str:
+        """Run one job and write its END line; returns why the process is in doubt after it, if it is."""
+        joblog.restart()
+        self.meter.reset_peak()
+        cpu_s, _ = self.meter.used()
+        started, started_at = time.monotonic(), time.time()
+        self.beat.at(launch.id, index, started, started_at, cpu_s, spool.ends, spool.last_end)
+        setproctitle(f"farm: {_plain(launch.connector)} job {job.job_id}")
+        self.meter.limit(launch.limits.memory_bytes)
+        end = End(job.job_id, job.attempt_id, Outcome.SUCCEEDED, started_at=started_at, start=spool.offset)
+        connector: type[Connector[Any]] | None = None
+        doubtful = ""
+        try:
+            connector = registry.load(launch.connector)
+            attempt = Attempt(
+                connector,
+                self._options_of(launch, connector),
+                launch,
+                job,
+                spool=spool,
+                beat=self.beat,
+                secrets=self.secrets,
+                scratch=self.seat.scratch / str(job.attempt_id),
+                max_bytes=self.seat.spool_max_bytes,
+                is_child=lambda: self.forked,
+            )
+            end.outcome, end.message = attempt.run()
+            end.items = attempt.items
+        except SpoolFull:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a connector may raise anything, SystemExit included
+            self._leave_if_child()
+            self.meter.unlimit()
+            doubtful = self._blame(end, error, connector)
+        self._leave_if_child()
+        self.meter.unlimit()
+        self._end_children()
+        used_s, end.memory_peak_bytes = self.meter.used()
+        end.cpu_s = round(used_s - cpu_s, 6)
+        end.wall_s = round(time.monotonic() - started, 6)
+        spool.end(end)
+        self.beat.at(launch.id, index, started, started_at, cpu_s, spool.ends, spool.last_end)
+        return doubtful
+
+    def _blame(self, end: End, error: BaseException, connector: type | None) -> str:
+        found = fault.classed(error)
+        end.outcome, end.reason, end.retry_after_s = found.outcome, found.reason, found.retry_after_s
+        end.message = self.redact(found.message)
+        end.traceback = self.redact(fault.evidence(error))
+        end.log = self.redact(joblog.tail())
+        end.versions = fault.versions(connector)
+        # The frames of the failed job hold whatever it had in its hands.
+        traceback.clear_frames(error.__traceback__)
+        if found.outcome is Outcome.DEPENDENCY:
+            return "an import failed half-way"
+        return "it ran out of memory" if found.outcome is Outcome.OUT_OF_MEMORY else ""
+
+    def _options_of(self, launch: Launch, connector: type[Connector[Any]]) -> Any:
+        if self._options[:2] != (launch.connector, launch.options):
+            options = connector.Options.model_validate_json(launch.options or "{}")
+            self._options = (launch.connector, launch.options, options)
+        return self._options[2]
+
+    def _renice(self, nice: int) -> None:
+        if os.getpriority(os.PRIO_PROCESS, 0) != nice:
+            with contextlib.suppress(PermissionError):
+                os.setpriority(os.PRIO_PROCESS, 0, nice)
+
+    def _end_children(self) -> None:
+        """What a job started ends with it."""
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return  # there is none: the usual case, for the price of one call
+        while True:
+            for process in proc.descendants(self.pid):
+                with contextlib.suppress(OSError):
+                    os.kill(process.pid, signal.SIGKILL)
+            try:
+                while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG):
+                    pass
+            except ChildProcessError:
+                return
+            time.sleep(0.0005)
+
+    def _is_child(self) -> None:
+        self.forked = True
+
+    def _leave_if_child(self) -> None:
+        """A connector forked and its child came back here: it is not us, and must not write as us."""
+        if self.forked:
+            os._exit(70)
+
+
+def _plain(connector: str) -> str:
+    """A connector's name for a process title, without the path of its module."""
+    return connector.rpartition(":")[2]
+
+
+_envelope = msgspec.json.Encoder()
+_launch = msgspec.json.Decoder(Launch)
+_worker: Worker
