@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from farm import control
 from farm.errors import FarmError, FarmNotRunning, FarmRunning, UnknownSource
 
 if TYPE_CHECKING:
@@ -88,6 +86,8 @@ class App:
 
     def live(self) -> dict[str, Any] | None:
         """What the running farm says of itself; None when none runs."""
+        from farm import control
+
         try:
             found: dict[str, Any] = control.call(self.home, "status_live", timeout_s=2.0)
         except FarmNotRunning:
@@ -96,6 +96,8 @@ class App:
 
     def act(self, op: str, **args: Any) -> Any:
         """Have a change made: by the running farm, or under its lock when none runs."""
+        from farm import control
+
         self.require_home()
         deadline = time.monotonic() + STARTING_S
         while True:
@@ -115,6 +117,8 @@ class App:
 
     def say(self, command: str) -> str:
         """The command as this person has to type it."""
+        import shutil
+
         program = "farm" if shutil.which("farm") else sys.argv[0]
         if not program.endswith("farm"):
             program = "python -m farm.cli"

@@ -59,7 +59,10 @@ def show_(app: App, source: str | None) -> None:
 @format_option
 @pass_app
 def measure(app: App, source: str, samples: int, dry_run: bool) -> None:
-    """Read some units of SOURCE for trial, and write what they needed into farm.toml; nothing else is kept."""
+    """Read some units of SOURCE for trial, and write what they needed into farm.toml.
+
+    Nothing else is kept of the trial.
+    """
     from farm import trial
 
     settings = app.settings()
@@ -108,6 +111,9 @@ def _write(app: App, source: str, fields: dict[str, Any]) -> None:
 
 def _describe(row: dict[str, Any]) -> None:
     declared = row["declared"]
+    together = (
+        f"{declared['max_concurrent']} at a time, {declared['max_concurrent_connector']} of the connector"
+    )
     show.fields(
         [
             ("source", row["source"]),
@@ -115,10 +121,7 @@ def _describe(row: dict[str, Any]) -> None:
             ("cpu", f"{declared['cpu']:g} cores"),
             ("memory", f"{size(declared['memory_bytes'])}, at most {size(declared['memory_max_bytes'])}"),
             ("io", declared["io"]),
-            (
-                "jobs",
-                f"{declared['max_concurrent']} at a time, {declared['max_concurrent_connector']} of the connector",
-            ),
+            ("jobs", together),
             ("timeout", f"{span(declared['timeout_s'])}, {span(declared['stall_s'])} without a sign of life"),
             ("batch", f"up to {declared['batch']} jobs a launch"),
             ("niceness", declared["nice"]),

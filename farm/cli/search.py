@@ -11,6 +11,9 @@ from farm.cli.app import App, pass_app
 from farm.cli.command import command, format_option, source_option
 from farm.home import STORE
 
+MARK = ("\x02", "\x03")
+"""Stand around the words found; no text for people has them."""
+
 
 @command(
     examples=[
@@ -38,7 +41,8 @@ def search(app: App, words: tuple[str, ...], source: str | None, limit: int, off
     if path.exists():
         from farm.store.search import search as find
 
-        hits = find(path, " ".join(words), source=source, limit=limit, offset=offset)
+        mark = ("", "") if app.json else MARK
+        hits = find(path, " ".join(words), source=source, limit=limit, offset=offset, mark=mark)
     if app.json:
         show.listing(map(asdict, hits), (), is_json=True, nothing="")
         return
@@ -47,4 +51,14 @@ def search(app: App, words: tuple[str, ...], source: str | None, limit: int, off
     for hit in hits:
         click.echo(f"{click.style(show.printable(hit.title or hit.uri), bold=True)}  [{hit.source}]")
         click.echo(f"  {show.printable(hit.uri)}")
-        click.echo(f"  {show.printable(hit.snippet)}\n")
+        click.echo(f"  {_bold(hit.snippet)}\n")
+
+
+def _bold(snippet: str) -> str:
+    """The words found in bold (click leaves that out where the output is no terminal)."""
+    before, *rest = snippet.split(MARK[0])
+    text = show.printable(before)
+    for piece in rest:
+        found, _, after = piece.partition(MARK[1])
+        text += click.style(show.printable(found), bold=True) + show.printable(after)
+    return text

@@ -13,7 +13,7 @@ from farm.cli.command import command, format_option
 from farm.errors import FarmError
 from farm.home import owner
 from farm.ledger import views
-from farm.words import size, span, when
+from farm.words import plural, size, span, when
 
 
 @command(examples=["farm status", "farm status --format json", "watch -n 2 farm status"])
@@ -39,7 +39,7 @@ def _collect(app: App) -> dict[str, Any]:
     said = live or {}
     return {
         "farm": {
-            "state": said.get("state", state),
+            "state": "stopping" if said.get("stopping") else state,
             "pid": pid,
             "home": str(app.home.absolute()),
             "config": str(app.config.absolute()),
@@ -92,10 +92,9 @@ def _print(app: App, found: dict[str, Any], now: float) -> None:
 
 
 def _budget(budget: dict[str, Any]) -> str:
-    used, all_ = budget.get("used", {}), budget
-    cpu = f"{used.get('cpu', 0):.1f} of {all_.get('cpu', 0):.1f} cores"
-    memory = f"{size(used.get('memory_bytes', 0))} of {size(all_.get('memory_bytes', 0))}"
-    return f"{cpu}, {memory}"
+    cpu = f"{budget.get('cpu_held', 0):.1f} of {budget['cpu']:.1f} cores"
+    memory = f"{size(budget.get('memory_held_bytes', 0))} of {size(budget['memory_bytes'])}"
+    return f"{cpu}, {memory}, {budget.get('cells_held', 0)} of {plural(budget['cells'], 'cell')}"
 
 
 def _cell(cell: dict[str, Any]) -> tuple[str, ...]:

@@ -41,19 +41,22 @@ def connect(home: Path) -> sqlite3.Connection:
 
 def job_counts(db: sqlite3.Connection) -> dict[str, int]:
     """Jobs per state, every state named."""
-    counts = dict.fromkeys(STATES, 0)
-    counts.update(dict(db.execute("SELECT state, sum(n) FROM tally GROUP BY state").fetchall()))
-    return counts
+    return _counted(db.execute("SELECT state, sum(n) FROM tally GROUP BY state"))
 
 
 def source_counts(db: sqlite3.Connection) -> dict[str, dict[str, int]]:
     """Jobs per state of each source that ever had a run, every state named."""
-    counts: dict[str, dict[str, int]] = {}
+    rows: dict[str, list[tuple[str, int]]] = {}
     for source, state, n in db.execute(
         "SELECT run.source, tally.state, sum(n) FROM tally JOIN run ON run.id = run_id GROUP BY 1, 2"
     ):
-        counts.setdefault(source, dict.fromkeys(STATES, 0))[state] = n
-    return counts
+        rows.setdefault(source, []).append((state, n))
+    return {source: _counted(counts) for source, counts in rows.items()}
+
+
+def _counted(rows: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Every state in which a job can rest; failed is passed through, and its tally is always 0."""
+    return dict.fromkeys(STATES, 0) | {state: n for state, n in rows if state in STATES}
 
 
 def sources(db: sqlite3.Connection, names: Iterable[str] = ()) -> dict[str, Row]:
@@ -97,8 +100,7 @@ def runs(
     """Runs, the newest first, each with its jobs per state and its documents."""
     chosen = {"source": source, "state": state, "id": run_id}
     for row in _pages(db, "SELECT * FROM run", chosen, limit):
-        jobs = dict.fromkeys(STATES, 0)
-        jobs.update(dict(db.execute("SELECT state, n FROM tally WHERE run_id = ?", (row["id"],)).fetchall()))
+        jobs = _counted(db.execute("SELECT state, n FROM tally WHERE run_id = ?", (row["id"],)))
         documents = {name: row.pop(f"documents_{name}") for name in DOCUMENTS}
         row.pop("trigger_key")
         yield row | {"jobs": jobs, "documents": documents}
@@ -204,7 +206,7 @@ def open_runs(db: sqlite3.Connection) -> list[Row]:
                 "jobs": dict.fromkeys(STATES, 0),
             },
         )
-        if job_state is not None:
+        if job_state in STATES:
             at["jobs"][job_state] = n
     return list(found.values())
 
