@@ -136,7 +136,7 @@ def sentence(reason: HoldReason, demand: Demand, held: Held, budget: Budget) -> 
             running, most = held.connectors.get(demand.connector, 0), demand.connector_limit
             return f"waits for its connector: {running} of at most {most} launches of {demand.connector} run"
         case HoldReason.NO_CELL:
-            return f"waits for a free cell: all {held.cells} of {budget.cells} are busy"
+            return f"waits for a free cell: all {budget.cells} are busy"
         case HoldReason.MEMORY:
             needs, whole = size(demand.memory_bytes), size(budget.memory_bytes)
             free = size(max(budget.memory_bytes - held.memory_bytes, 0))

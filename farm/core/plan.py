@@ -12,108 +12,42 @@ The rules:
 
 Hence the bound: the first low job in the order of rule 1 is placed at the first cell that frees after
 2 × AGEING_S = 60 s, however many high ones arrive; if it does not fit then, once the launches that run
-PATIENCE_S later have ended. Low jobs of other sources that come before it take one such turn each. So nothing
-starves.
+PATIENCE_S later have ended. Low jobs that come before it take one such turn each. So nothing starves.
 
 Only as many tickets are looked at as can be placed, and LOOKAHEAD more of a lane whose first one is held.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass
+from math import inf
 from operator import attrgetter
 
-from farm.core.admission import SCARCE, Budget, Demand, Held, HoldReason, admit, fits, limited, sentence, size
-from farm.core.fairness import AGEING_S, aged, charged, cost_s, joined
-from farm.core.job import Priority, Stage
-from farm.core.profile import batch_size, reserve
+from farm.core.admission import SCARCE, Demand, Held, HoldReason, admit, fits, limited, sentence, size
+from farm.core.fairness import aged, charged, cost_s, joined
+from farm.core.flow import Flow, Queue
+from farm.core.job import Priority
+from farm.core.profile import Reservation, batch_size
 from farm.core.view import Hold, Lane, Memory, Place, Plan, Running, Ticket, View
 
-__all__ = ["Hold", "Lane", "Memory", "Place", "Plan", "Running", "Ticket", "View", "plan"]
+__all__ = ["PATIENCE_S", "Hold", "Lane", "Memory", "Place", "Plan", "Running", "Ticket", "View", "plan"]
 
 PATIENCE_S = 10.0
 """A job held for cores or memory for so long has room kept for it."""
-LOOKAHEAD = 32
 
-_STOPPING = "waits: the farm is stopping"
+_CLASSES = tuple(Priority)
 _order = attrgetter("order")
 
 
 def plan(view: View, now: float) -> Plan:
     """What to start at `now` (Unix seconds), and why not more."""
+    if not view.accepting:
+        return _stopping(view)
     turns = _Turns(view, now)
-    if view.accepting:
-        turns.open()
-        while (queue := turns.next()) is not None:
-            turns.serve(queue)
+    turns.open()
+    while (queue := turns.next()) is not None:
+        turns.serve(queue)
     return turns.close()
-
-
-class _Flow:
-    """A lane that competes for cells: what it has used, what it is expected to use, what of it is placed."""
-
-    __slots__ = ("best", "demands", "expected_s", "lane", "lift_s", "placed", "queues", "used_s")
-
-    def __init__(self, lane: Lane, elapsed_s: float, expected_s: float) -> None:
-        self.lane = lane
-        self.best = lane.heads[0].priority
-        self.used_s = charged(lane.virtual_s, elapsed_s, lane.weight)
-        self.expected_s = charged(lane.virtual_s, expected_s, lane.weight)
-        self.lift_s = 0.0
-        self.placed = 0
-        self.demands: dict[tuple[Stage, int], Demand] = {}
-        self.queues = [_Queue(self, heads) for heads in _classes(lane.heads)]
-
-    def demand(self, head: Ticket, budget: Budget) -> Demand:
-        need = _need(head)
-        found = self.demands.get(need)
-        if found is None:
-            reservation = self.lane.reservation.get(head.stage) or reserve(self.lane.profile, ())
-            found = self.demands[need] = Demand(
-                self.lane.source,
-                self.lane.connector,
-                min(reservation.cpu, budget.cpu),
-                max(reservation.memory_bytes, head.memory_bytes),
-                1 if self.lane.trial else self.lane.profile.max_concurrent,
-                self.lane.profile.max_concurrent_connector,
-            )
-        return found
-
-
-class _Queue:
-    """The heads of one class of a flow; `at` is the first that is neither placed nor passed."""
-
-    __slots__ = ("at", "flow", "heads", "order", "priority", "refused")
-
-    def __init__(self, flow: _Flow, heads: tuple[Ticket, ...]) -> None:
-        self.flow = flow
-        self.heads = heads
-        self.priority = heads[0].priority
-        self.at = 0
-        self.refused: set[tuple[Stage, int]] = set()
-        self.order: tuple[float, float, float, str] = (0.0, 0.0, 0.0, "")
-
-    def rank(self, rank: float) -> None:
-        """Take this place in the order of rule 1."""
-        tag = self.flow.expected_s + self.flow.lift_s
-        self.order = (-rank, tag, self.heads[self.at].waiting_since, self.flow.lane.source)
-
-    def take(self, jobs: int) -> bool:
-        """On past these jobs; False when nothing near is left to try."""
-        return self._find(self.at + jobs)
-
-    def skip(self) -> bool:
-        """On to the next head that needs something else than those refused; False when there is none near."""
-        self.refused.add(_need(self.heads[self.at]))
-        return self._find(self.at + 1)
-
-    def _find(self, start: int) -> bool:
-        for at in range(start, min(start + LOOKAHEAD, len(self.heads))):
-            if not self.refused or _need(self.heads[at]) not in self.refused:
-                self.at = at
-                return True
-        return False
 
 
 @dataclass(slots=True)
@@ -133,117 +67,120 @@ class _Turns:
     def __init__(self, view: View, now: float) -> None:
         self.view = view
         self.now = now
+        self.budget = view.budget
+        self.memory = view.memory
         self.held = Held.of((r.source, r.connector, r.cpu, r.memory_bytes) for r in view.running)
-        self.steps: list[Place | Hold] = []
-        self.queues: list[_Queue] = []
-        self.flows: list[_Flow] = []
         self.placed: list[Demand] = []
+        self.steps: list[Place | Hold] = []
+        self.flows: list[Flow] = []
+        self.queues: list[Queue] = []
+        self.ranks = [float(priority) for priority in _CLASSES]
         self.waiting: _Waiting | None = None
         self.since: dict[int, float] = {}
         self.served_at = list(view.memory.served_at)
-        self.ranks = [float(priority) for priority in Priority]
+
+    # -- the story of a round
 
     def open(self) -> None:
         """Let the lanes compete that may, and say of the others why they may not."""
-        elapsed, expected = self._running_costs()
+        elapsed, expected = self._costs()
         for lane in self.view.lanes:
-            if not lane.heads:
-                continue
-            flow = _Flow(lane, elapsed.get(lane.source, 0.0), expected.get(lane.source, 0.0))
-            if not self._is_shut(flow):
-                self.flows.append(flow)
-                self.queues.extend(flow.queues)
-        for flow in self.flows:
-            flow.lift_s = joined(flow.used_s, self.view.memory.level_s[flow.best]) - flow.used_s
-        for priority in Priority:
-            waiting = [queue.heads[0].waiting_since for queue in self.queues if queue.priority is priority]
-            if waiting:
-                self._age(priority, self.now - max(min(waiting), self.served_at[priority]))
+            if lane.heads:
+                flow = Flow(lane, elapsed.get(lane.source, 0.0), expected.get(lane.source, 0.0))
+                if not self._is_shut(flow):
+                    self.flows.append(flow)
+                    self.queues += flow.compete(self.memory.level_s)
+        self._age()
         for queue in self.queues:
             queue.rank(self.ranks[queue.priority])
 
-    def next(self) -> _Queue | None:
+    def next(self) -> Queue | None:
         """Whose turn it is; None when no cell is free or nobody is left."""
-        if not self.queues or self.held.cells >= self.view.budget.cells:
+        if not self.queues or self.held.cells >= self.budget.cells:
             return None
         return min(self.queues, key=_order)
 
-    def serve(self, queue: _Queue) -> None:
-        """Place the first jobs of the queue, or hold the first and let the next one try."""
-        head = queue.heads[queue.at]
-        demand = queue.flow.demand(head, self.view.budget)
-        reason = admit(demand, self.held, self.view.budget)
+    def serve(self, queue: Queue) -> None:
+        """Place the first jobs of the queue; or hold the first one and let the next try."""
+        demand = queue.flow.demand(queue.head, self.budget)
+        reason = admit(demand, self.held, self.budget)
         if reason is None and self._overtakes(demand):
             reason = HoldReason.YIELDING
         if reason is None:
-            self._place(queue, head, demand)
+            self._place(queue, demand)
         else:
-            self._refuse(queue, head, demand, reason)
+            self._refuse(queue, demand, reason)
 
     def close(self) -> Plan:
-        """Hold what is left, and remember."""
-        if not self.view.accepting:
-            self.steps = [
-                Hold(lane.source, lane.heads[0].job_id, HoldReason.STOPPING, _STOPPING)
-                for lane in self.view.lanes
-                if lane.heads
-            ]
-            return Plan(tuple(self.steps), self.view.memory)
-        for queue in self.queues:
-            head = queue.heads[queue.at]
-            demand = queue.flow.demand(head, self.view.budget)
-            reason = admit(demand, self.held, self.view.budget) or HoldReason.NO_CELL
-            self._hold(head, demand, reason)
+        """Say of every lane that is left why it waits, and remember."""
+        first: dict[str, Queue] = {}
+        for queue in sorted(self.queues, key=_order):
+            first.setdefault(queue.flow.lane.source, queue)
+        for queue in first.values():
+            demand = queue.flow.demand(queue.head, self.budget)
+            self._hold(queue, demand, admit(demand, self.held, self.budget) or HoldReason.NO_CELL)
         return Plan(tuple(self.steps), Memory(self.since, tuple(self.served_at), self._levels()))
 
-    def _running_costs(self) -> tuple[dict[str, float], dict[str, float]]:
+    # -- the facts
+
+    def _costs(self) -> tuple[dict[str, float], dict[str, float]]:
         """Of each source the farm seconds its launches have used so far, and are expected to use in all."""
         elapsed: dict[str, float] = {}
         expected: dict[str, float] = {}
-        for launch in self.view.running:
-            so_far = cost_s(self.now - launch.started_at, launch.cpu, launch.memory_bytes, self.view.budget)
-            elapsed[launch.source] = elapsed.get(launch.source, 0.0) + so_far
-            expected[launch.source] = expected.get(launch.source, 0.0) + max(so_far, launch.cost_s)
+        for run in self.view.running:
+            so_far = cost_s(self.now - run.started_at, run.cpu, run.memory_bytes, self.budget)
+            elapsed[run.source] = elapsed.get(run.source, 0.0) + so_far
+            expected[run.source] = expected.get(run.source, 0.0) + max(so_far, run.cost_s)
         return elapsed, expected
 
-    def _is_shut(self, flow: _Flow) -> bool:
+    def _is_shut(self, flow: Flow) -> bool:
         lane = flow.lane
-        head = lane.heads[0]
+        job_id = lane.heads[0].job_id
         if lane.paused:
-            self.steps.append(
-                Hold(lane.source, head.job_id, HoldReason.PAUSED, f"waits: {lane.source} is paused")
-            )
-            return True
-        if lane.blocked:
-            self.steps.append(Hold(lane.source, head.job_id, HoldReason.BLOCKED, f"waits: {lane.blocked}"))
-            return True
-        demand = flow.demand(head, self.view.budget)
-        limit = limited(demand, self.held)
-        if limit is not None:
-            self._hold(head, demand, limit)
-        return limit is not None
+            self.steps.append(Hold(lane.source, job_id, HoldReason.PAUSED, f"waits: {lane.source} is paused"))
+        elif lane.blocked:
+            self.steps.append(Hold(lane.source, job_id, HoldReason.BLOCKED, f"waits: {lane.blocked}"))
+        else:
+            demand = flow.demand(lane.heads[0], self.budget)
+            limit = limited(demand, self.held)
+            if limit is None:
+                return False
+            self._say(job_id, demand, limit)
+        return True
 
-    def _age(self, priority: Priority, waited_s: float) -> None:
-        """A class that has risen goes before the one it has risen to: one turn, then it is itself again."""
-        risen = aged(priority, waited_s, AGEING_S)
-        self.ranks[priority] = risen + 0.5 if risen > priority else float(priority)
+    def _age(self) -> None:
+        """A class that was passed over for long goes before those it has risen to, until it was served."""
+        oldest: dict[Priority, float] = {}
+        for queue in self.queues:
+            since = queue.head.waiting_since
+            oldest[queue.priority] = min(oldest.get(queue.priority, since), since)
+        for priority, since in oldest.items():
+            risen = aged(priority, self.now - max(since, self.served_at[priority]))
+            self.ranks[priority] = risen + 0.5 if risen > priority else float(priority)
+
+    def _levels(self) -> tuple[float, ...]:
+        """The virtual time of the least served lane that competed in each class or a higher one."""
+        least = [inf] * len(_CLASSES)
+        for flow in self.flows:
+            used_s = flow.used_s + flow.lift_s
+            for priority in range(flow.best + 1):
+                least[priority] = min(least[priority], used_s)
+        known = self.memory.level_s
+        return tuple(joined(known[i], least[i]) if least[i] < inf else known[i] for i in range(len(known)))
+
+    # -- placing
 
     def _overtakes(self, demand: Demand) -> bool:
         """Whether starting this would take from the room that is kept for the one that waits."""
         if self.waiting is None:
             return False
-        return not fits(self.waiting.demand, self.waiting.started.plus(demand), self.view.budget)
+        return not fits(self.waiting.demand, self.waiting.started.plus(demand), self.budget)
 
-    def _place(self, queue: _Queue, head: Ticket, demand: Demand) -> None:
-        flow, lane = queue.flow, queue.flow.lane
-        reservation = lane.reservation.get(head.stage) or reserve(lane.profile, ())
-        most = 1
-        if not lane.trial and not head.memory_bytes:
-            free = self.view.budget.cells - self.held.cells
-            mine = demand.source_limit - self.held.sources.get(lane.source, 0)
-            most = batch_size(lane.profile, reservation, lane.ready - flow.placed, min(free, mine))
-        jobs = _like(queue.heads, queue.at, most)
-        cost = cost_s(len(jobs) * reservation.wall_s, demand.cpu, demand.memory_bytes, self.view.budget)
+    def _place(self, queue: Queue, demand: Demand) -> None:
+        flow, lane, head = queue.flow, queue.flow.lane, queue.head
+        reservation = flow.reservation(head.stage)
+        jobs = queue.front(self._most(flow, demand, reservation))
+        cost = cost_s(len(jobs) * reservation.wall_s, demand.cpu, demand.memory_bytes, self.budget)
         self.steps.append(
             Place(
                 source=lane.source,
@@ -252,9 +189,7 @@ class _Turns:
                 job_ids=jobs,
                 cpu=demand.cpu,
                 memory_bytes=demand.memory_bytes,
-                cap_bytes=min(
-                    max(lane.profile.memory_bytes, demand.memory_bytes), self.view.budget.memory_bytes
-                ),
+                cap_bytes=min(max(lane.profile.memory_bytes, demand.memory_bytes), self.budget.memory_bytes),
                 cost_s=cost,
                 virtual_s=lane.virtual_s + flow.lift_s,
             )
@@ -271,6 +206,14 @@ class _Turns:
         for other in flow.queues:
             other.rank(self.ranks[other.priority])
 
+    def _most(self, flow: Flow, demand: Demand, reservation: Reservation) -> int:
+        """How many jobs are worth one launch, while other free cells could take some of them."""
+        if flow.lane.trial:
+            return 1
+        free = self.budget.cells - self.held.cells
+        allowed = demand.source_limit - self.held.sources.get(demand.source, 0)
+        return batch_size(flow.lane.profile, reservation, flow.lane.ready - flow.placed, min(free, allowed))
+
     def _served(self, priority: Priority) -> None:
         """The class has had its turn, unless the job that was placed passed one of its class that waits."""
         if self.waiting is not None and self.waiting.priority is priority:
@@ -279,11 +222,12 @@ class _Turns:
         if self.ranks[priority] != priority:
             self.ranks[priority] = float(priority)
             for queue in self.queues:
-                if queue.priority is priority:
-                    queue.rank(self.ranks[priority])
+                queue.rank(self.ranks[queue.priority])
 
-    def _refuse(self, queue: _Queue, head: Ticket, demand: Demand, reason: HoldReason) -> None:
-        self._hold(head, demand, reason)
+    # -- holding
+
+    def _refuse(self, queue: Queue, demand: Demand, reason: HoldReason) -> None:
+        self._hold(queue, demand, reason)
         if reason in (HoldReason.SOURCE_LIMIT, HoldReason.CONNECTOR_LIMIT):
             self.queues = [other for other in self.queues if other.flow is not queue.flow]
         elif queue.skip():
@@ -291,67 +235,42 @@ class _Turns:
         else:
             self.queues.remove(queue)
 
-    def _hold(self, head: Ticket, demand: Demand, reason: HoldReason) -> None:
-        """Say why; remember since when, once it was for something scarce."""
-        since = self.view.memory.held.get(head.job_id)
+    def _hold(self, queue: Queue, demand: Demand, reason: HoldReason) -> None:
+        """Say why it waits; keep room for it once it has waited for something scarce too long."""
+        job_id = queue.head.job_id
         if reason in SCARCE:
-            since = self.now if since is None else since
+            since = self.memory.held.get(job_id, self.now)
             if self.waiting is None and self.now - since >= PATIENCE_S:
-                self.waiting = self._wait(head, demand, since)
-        if since is not None:
-            self.since[head.job_id] = since
+                started = self._started(since + PATIENCE_S)
+                self.waiting = _Waiting(job_id, since, demand, queue.priority, started)
+            self.since[job_id] = since
+        self._say(job_id, demand, reason)
+
+    def _started(self, after: float) -> Held:
+        """What has started after this moment, this round's placings among it."""
+        late = (r for r in self.view.running if r.started_at >= after)
+        held = Held.of((r.source, r.connector, r.cpu, r.memory_bytes) for r in late)
+        for demand in self.placed:
+            held = held.plus(demand)
+        return held
+
+    def _say(self, job_id: int, demand: Demand, reason: HoldReason) -> None:
+        # Whoever waited for memory and now also for a cell has not begun to wait anew.
+        if job_id in self.memory.held:
+            self.since.setdefault(job_id, self.memory.held[job_id])
         if reason is HoldReason.YIELDING and self.waiting is not None:
             why = _yields(self.waiting, self.now)
         else:
-            why = sentence(reason, demand, self.held, self.view.budget)
-        self.steps.append(Hold(demand.source, head.job_id, reason, why))
-
-    def _wait(self, head: Ticket, demand: Demand, since: float) -> _Waiting:
-        late = [r for r in self.view.running if r.started_at >= since + PATIENCE_S]
-        started = Held.of((r.source, r.connector, r.cpu, r.memory_bytes) for r in late)
-        for placed in self.placed:
-            started = started.plus(placed)
-        return _Waiting(head.job_id, since, demand, head.priority, started)
-
-    def _levels(self) -> tuple[float, ...]:
-        """The virtual time of the least served flow that competed in each class or a higher one."""
-        levels = list(self.view.memory.level_s)
-        for priority in Priority:
-            used = [flow.used_s + flow.lift_s for flow in self.flows if flow.best >= priority]
-            levels[priority] = max(levels[priority], min(used, default=0.0))
-        return tuple(levels)
+            why = sentence(reason, demand, self.held, self.budget)
+        self.steps.append(Hold(demand.source, job_id, reason, why))
 
 
-def _need(head: Ticket) -> tuple[Stage, int]:
-    """Heads of one lane with the same need fit or do not fit alike."""
-    return head.stage, head.memory_bytes
-
-
-def _like(heads: tuple[Ticket, ...], at: int, most: int) -> tuple[int, ...]:
-    """The jobs from `at` on that may share a launch: of one stage, none with a reservation of its own."""
-    stage = heads[at].stage
-    jobs = [heads[at].job_id]
-    for head in heads[at + 1 : at + most]:
-        if head.stage is not stage or head.memory_bytes:
-            break
-        jobs.append(head.job_id)
-    return tuple(jobs)
-
-
-def _classes(heads: tuple[Ticket, ...]) -> list[tuple[Ticket, ...]]:
-    """The heads by class of priority, the highest first."""
-    classes = []
-    start = 0
-    while start < len(heads):
-        priority = heads[start].priority
-        end = len(heads) if heads[-1].priority is priority else _end(heads, start)
-        classes.append(heads[start:end])
-        start = end
-    return classes
-
-
-def _end(heads: tuple[Ticket, ...], start: int) -> int:
-    return bisect_right(heads, -heads[start].priority, lo=start, key=lambda head: -head.priority)
+def _stopping(view: View) -> Plan:
+    why = "waits: the farm is stopping"
+    holds = (
+        Hold(lane.source, lane.heads[0].job_id, HoldReason.STOPPING, why) for lane in view.lanes if lane.heads
+    )
+    return Plan(tuple(holds), view.memory)
 
 
 def _yields(waiting: _Waiting, now: float) -> str:
