@@ -128,15 +128,15 @@ class _Call:
                     yield item
         finally:
             program.close()
-        if program.stopped or self._ctx.stop_requested:
+        if program.stopped:
             return  # what came is good, that the rest did not come is no error
         self._judge(program)
         if self._step == "extract":
             return
-        if self._listing is None and self._ctx.paths is None and self._ctx.options.complete:
-            self._listing = Listing(complete=True)
-        if self._listing is not None:
-            yield self._listing  # only now: a listing of a program that failed is not complete
+        complete = self._ctx.options.complete and self._ctx.paths is None
+        yield self._listing or Listing(
+            complete=complete
+        )  # only now: what a failing program listed is not all
 
     def _item(self, raw: bytes | TooLong) -> Item | None:
         if isinstance(raw, TooLong):

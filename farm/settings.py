@@ -21,6 +21,7 @@ from farm.core.retry import CLASSES, Override, RetryPolicy, Strategy
 from farm.errors import ConfigErrors, UnknownConnector
 from farm.tables import FarmTable, ProfileTable, RetryFields, RetryTable, SourceTable, close_to, validated
 
+_NONE = "none"
 RESCAN_S = 900.0
 """How often a watched source is listed in full all the same, unless it says otherwise."""
 
@@ -46,7 +47,7 @@ class SourceSettings:
     timezone: str
     watch: bool
     rescan_s: float | None
-    """How often a watched source is listed in full all the same; None where nothing is watched."""
+    """How often a watched source is listed in full all the same; None where `every` does, or nothing is watched."""
     priority: Priority
     weight: float
     options_json: str
@@ -59,6 +60,12 @@ class Settings:
     farm: FarmSettings
     sources: dict[str, SourceSettings]
     config: Path
+
+    def fallback(self, name: str) -> SourceSettings:
+        """For what is left of a source that is no longer in farm.toml: all by default, nothing scheduled."""
+        found = _source(name, {"connector": _NONE}, self.config.parent, [], resolve=False)
+        assert found is not None
+        return found
 
 
 def load(config: Path) -> Settings:
@@ -104,7 +111,9 @@ def parse(text: str, config: Path) -> Settings:
     )
 
 
-def _source(name: str, table: Any, folder: Path, errors: list[str]) -> SourceSettings | None:
+def _source(
+    name: str, table: Any, folder: Path, errors: list[str], *, resolve: bool = True
+) -> SourceSettings | None:
     place = f"sources.{name}"
     before = len(errors)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
@@ -132,13 +141,20 @@ def _source(name: str, table: Any, folder: Path, errors: list[str]) -> SourceSet
         cron=found.cron,
         timezone=found.timezone,
         watch=found.watch,
-        rescan_s=(found.rescan or RESCAN_S) if found.watch else None,
+        rescan_s=_rescan_s(found),
         priority=Priority[found.priority.upper()],
         weight=found.weight,
         options_json=options,
         profile=profile,
         retry=retry,
     )
+
+
+def _rescan_s(source: SourceTable) -> float | None:
+    if not source.watch:
+        return None
+    often_enough = source.every is not None and source.every <= RESCAN_S
+    return source.rescan or (None if often_enough else RESCAN_S)
 
 
 def _options(name: str, raw: Any, folder: Path, place: str, errors: list[str]) -> tuple[str, bool]:

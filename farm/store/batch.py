@@ -11,6 +11,7 @@ from farm.connector import (
     Document,
     Gone,
     Line,
+    Log,
     Record,
     Schema,
     State,
@@ -19,7 +20,7 @@ from farm.connector import (
 )
 from farm.connector import Listing as ListingLine
 from farm.core.job import Stage
-from farm.lines import Malformed
+from farm.lines import Malformed, clean
 from farm.store.documents import Documents
 from farm.store.entry import Entry, json_text
 from farm.store.landing import Landed, Landing
@@ -51,6 +52,7 @@ class Batch:
         return [one.landed() if isinstance(one, Entry) else one for one in landed]
 
     def _land_one(self, landing: Landing) -> Entry | Landed:
+        landing = _clean(landing)
         unit = (landing.source, landing.key)
         if landing.stage is Stage.DISCOVER or unit in self._touched or landing.attempt_id in self._touched:
             self._settle()
@@ -145,6 +147,8 @@ class Batch:
                 self._records.declare(entry, line)
             case Malformed():
                 entry.reject(number, line.why)
+            case Log(level="rejected"):
+                entry.reject_as_told(line.message)
             case _:
                 pass  # progress and log say nothing about content
 
@@ -274,3 +278,11 @@ class Batch:
                 self._now,
             ),
         )
+
+
+def _clean(landing: Landing) -> Landing:
+    """Names that SQLite can hold, as in the lines."""
+    key, version, uri = clean(landing.key), clean(landing.version), clean(landing.uri)
+    if (key, version, uri) == (landing.key, landing.version, landing.uri):
+        return landing
+    return replace(landing, key=key, version=version, uri=uri)

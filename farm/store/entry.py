@@ -48,6 +48,12 @@ class Entry:
         if len(self.malformed) < MALFORMED_SHOWN:
             self.malformed.append(f"line {number}: {clean(why)}")
 
+    def reject_as_told(self, message: str) -> None:
+        """The connector itself found a line unusable; its message names the line."""
+        self.rejected += 1
+        if len(self.malformed) < MALFORMED_SHOWN:
+            self.malformed.append(clean(message))
+
     def landed(self) -> Landed:
         return Landed(
             job_id=self.landing.job_id,

@@ -94,7 +94,9 @@ class Watch:
         self._listed_at = -NEVER
         self._overflow_until = 0.0
         self._unstable: dict[str, float] = {}
-        self._said = ""
+        self._said: str | None = (
+            None  # told once in any case: an earlier farm may have left a sentence behind
+        )
         self._cannot = ""
         self._thread = threading.Thread(target=self._run, name=f"watch {source}", daemon=True)
 
@@ -212,7 +214,6 @@ class Watch:
     def _say(self, sentence: str) -> None:
         if sentence != self._said:
             self._said = sentence
-            log.warning("watch.degraded source=%s why=%s", self._source, sentence or "no more")
             self._degraded(self._source, sentence)
 
     # What watchdog's threads tell.

@@ -95,7 +95,8 @@ class Attempt:
             if isinstance(item, Log):
                 LOG.log(_LEVELS.get(item.level.lower(), 20), "%s", item.message)
                 self.beat.alive(now)
-                continue
+                if item.level != "rejected":  # those are counted where the good ones land
+                    continue
             self.beat.alive(now)
             self.spool.line(self._encoded(item))
             self.items += 1
@@ -126,4 +127,4 @@ class Attempt:
         return raw
 
 
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40, "critical": 50}
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "warn": 30, "rejected": 30, "error": 40, "critical": 50}
