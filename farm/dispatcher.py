@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import queue
+import sqlite3
 import threading
 import time
 from collections import deque
@@ -23,8 +24,8 @@ from farm.core import fairness
 from farm.core.admission import Budget
 from farm.core.job import Ending, Event, Finished, JobSpec, Launch, Limits, Outcome, RunType, Stage
 from farm.core.plan import Hold, Lane, Memory, Place, Running, View, plan
-from farm.errors import FarmError, NotPossible
-from farm.lander import Lander
+from farm.errors import NotPossible
+from farm.lander import Entry, Lander
 from farm.ledger.ledger import Ledger, NewJob
 from farm.settle import Settler
 from farm.sources import Source
@@ -49,7 +50,7 @@ class Request:
     act: Callable[[], Any]
     answer: Future[Any] = field(default_factory=Future)
     result: Any = None
-    error: FarmError | None = None
+    error: Exception | None = None
 
 
 @dataclass(slots=True)
@@ -67,6 +68,15 @@ class InFlight:
     landing: set[int] = field(default_factory=set)
     """Jobs that ended and whose content is not yet settled."""
     over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unfolding:
+    """A listing that has landed and whose units are becoming jobs, step by step."""
+
+    ending: Ending
+    children: Iterator[Sequence[Child]]
+    complete: bool
 
 
 class Dispatcher:
@@ -96,9 +106,11 @@ class Dispatcher:
         self._drain = drain
         self._inbox: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._rung = threading.Event()
+        self._door = threading.Lock()
+        self._shut = False
         self._flights: dict[int, InFlight] = {}
         self._launch_of: dict[int, int] = {}
-        self._unfolding: deque[tuple[Ending, Iterator[Sequence[Child]]]] = deque()
+        self._unfolding: deque[Unfolding] = deque()
         self._intents: dict[int, tuple[Event, str]] = {}
         self._returned: list[Finished] = []
         self._memory = Memory.since([source.virtual_s for source in sources.values()])
@@ -114,14 +126,11 @@ class Dispatcher:
 
     def call(self, act: Callable[[], T]) -> T:
         """Do this inside the ledger's transaction; returns once it is on disk. Raises what it raised."""
-        if (
-            self._stop_at is not None
-            and not self._flights
-            and threading.current_thread() is not threading.main_thread()
-        ):
-            raise NotPossible("the farm is stopping")
         request = Request(act)
-        self._inbox.put(request)
+        with self._door:
+            if self._shut:
+                raise NotPossible("the farm has stopped")
+            self._inbox.put(request)
         return cast(T, request.answer.result())
 
     def wake(self) -> None:
@@ -205,14 +214,20 @@ class Dispatcher:
         return [entry for entry in entries if entry is not None]
 
     def _perform(self, request: Request) -> None:
-        """A request that fails fails alone."""
+        """A request that fails fails alone; only the ledger's own errors are the farm's."""
         try:
             with self.ledger.savepoint():
                 request.result = request.act()
-        except FarmError as error:
+        except sqlite3.DatabaseError as error:
+            if not isinstance(error, sqlite3.IntegrityError):
+                raise
+            request.error = error
+        except Exception as error:  # noqa: BLE001 - handed to the one who asked
             request.error = error
 
     def _refuse_the_rest(self) -> None:
+        with self._door:
+            self._shut = True
         for request in self._take(0.0):
             request.error = NotPossible("the farm has stopped")
             _tell(request)
@@ -234,7 +249,7 @@ class Dispatcher:
                     failed.append(ending)
                 elif self._has_content(flight, ending):
                     flight.landing.add(ending.job_id)
-                    self.lander.put(self._landing(flight, ending), ending)
+                    self.lander.put(self._entry(flight, ending))
                 else:
                     succeeded.append(ending)
             self._give_back(flight, launch.unstarted)
@@ -249,10 +264,10 @@ class Dispatcher:
         spec = flight.specs[ending.job_id]
         return ending.items > 0 or spec.stage is Stage.DISCOVER or bool(spec.version)
 
-    def _landing(self, flight: InFlight, ending: Ending) -> Landing:
+    def _entry(self, flight: InFlight, ending: Ending) -> Entry:
         spec, path = flight.specs[ending.job_id], spool.path_of(self.home, flight.launch.id)
         payload = json.loads(spec.payload) or {}
-        return Landing(
+        landing = Landing(
             source=flight.launch.source,
             job_id=ending.job_id,
             attempt_id=ending.attempt_id,
@@ -264,6 +279,7 @@ class Dispatcher:
             lines=spool.read(path, ending.start, ending.end),
             run_type=RunType(payload.get("type", RunType.INCREMENTAL)),
         )
+        return Entry(landing, ending, path)
 
     def _give_back(self, flight: InFlight, job_ids: Sequence[int]) -> None:
         """What was leased and never started goes back unharmed, unless an operator wanted it ended."""
@@ -292,33 +308,36 @@ class Dispatcher:
             )
             if result.malformed:
                 log(Name.LINES_REJECTED, job=ending.job_id, lines=result.rejected, first=result.malformed[0])
-            if result.children:
-                self._unfolding.append((ending, result.children.chunks(CHILDREN_AT_ONCE)))
+            if result.children or result.complete:
+                self._unfolding.append(
+                    Unfolding(ending, result.children.chunks(CHILDREN_AT_ONCE), result.complete)
+                )
             else:
                 succeeded.append(ending)
         self._done_landing(succeeded)
 
     def _unfold(self) -> None:
-        """Submit the next children of listings; a listing is done when its last child is submitted."""
+        """Submit the next children of a listing; it is done when its last child is submitted."""
         if not self._unfolding:
             return
-        ending, batches = self._unfolding[0]
-        batch = next(batches, None)
-        if batch is None:
-            self._unfolding.popleft()
-            self._done_landing([ending])
-            return
-        job = self.ledger.facts([ending.job_id])[ending.job_id]
+        listing = self._unfolding[0]
+        job = self.ledger.facts([listing.ending.job_id])[listing.ending.job_id]
         source = self.sources.get(job.source)
-        if source is None:
-            return  # removed meanwhile: its units come back with the next listing
-        self.ledger.submit(
-            job.run_id,
-            job.source,
-            [NewJob(Stage.EXTRACT, child.key, child.version, child.payload) for child in batch],
-            int(source.settings.priority),
-            cause=f"listed by job {job.id}",
-        )
+        batch = next(listing.children, None) if source else None
+        if batch is not None and source:
+            self.ledger.submit(
+                job.run_id,
+                job.source,
+                [NewJob(Stage.EXTRACT, child.key, child.version, child.payload) for child in batch],
+                int(source.settings.priority),
+                cause=f"listed by job {job.id}",
+                listed_at=self.ledger.clock(),
+            )
+            return
+        if listing.complete:
+            self.ledger.cancel_unlisted(job.source, listing.ending.started_at)
+        self._unfolding.popleft()
+        self._done_landing([listing.ending])
 
     def _done_landing(self, endings: Sequence[Ending]) -> None:
         self.settler.succeeded(endings)

@@ -6,12 +6,14 @@ has overtaken, and landing the same attempt twice changes nothing.
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from farm.core.job import Ending
+from farm.core.job import Ending, Stage
 from farm.store.landing import Landed, Landing
 from farm.store.store import Store
 from farm.telemetry import Name, log
@@ -19,6 +21,15 @@ from farm.telemetry import Name, log
 BATCH_BYTES = 8 * 1024 * 1024
 """A batch is closed at about this much spool: large enough for the index, small enough to keep pace."""
 BATCH_LANDINGS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One attempt's content, and the spool it is read from."""
+
+    landing: Landing
+    ending: Ending
+    spool: Path
 
 
 class Lander:
@@ -30,9 +41,7 @@ class Lander:
     def __init__(self, path: Path, *, wake: Callable[[], None]) -> None:
         self._path = path
         self._wake = wake
-        self._inbox: queue.SimpleQueue[tuple[Landing, Ending] | Callable[[Store], None] | None] = (
-            queue.SimpleQueue()
-        )
+        self._inbox: queue.SimpleQueue[Entry | Callable[[Store], None] | None] = queue.SimpleQueue()
         self._outbox: queue.SimpleQueue[tuple[Landed, Ending]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="landing", daemon=True)
         self._opened = threading.Event()
@@ -45,8 +54,8 @@ class Lander:
         if self.failure:
             raise self.failure
 
-    def put(self, landing: Landing, ending: Ending) -> None:
-        self._inbox.put((landing, ending))
+    def put(self, entry: Entry) -> None:
+        self._inbox.put(entry)
 
     def do(self, act: Callable[[Store], None]) -> None:
         """Have the landing thread do something else to the store, in its turn."""
@@ -87,25 +96,38 @@ class Lander:
         """Land one batch; False once told to end."""
         batch, act, over = self._take()
         if batch:
-            results = store.land([landing for landing, _ in batch])
-            for result, (_, ending) in zip(results, batch, strict=True):
-                self._outbox.put((result, ending))
+            for entry in batch:
+                if entry.landing.stage is Stage.DISCOVER:
+                    _make_durable(entry.spool)
+            results = store.land([entry.landing for entry in batch])
+            for result, entry in zip(results, batch, strict=True):
+                self._outbox.put((result, entry.ending))
             self._wake()
         if act:
             act(store)
         return not over
 
-    def _take(self) -> tuple[list[tuple[Landing, Ending]], Callable[[Store], None] | None, bool]:
+    def _take(self) -> tuple[list[Entry], Callable[[Store], None] | None, bool]:
         """Wait for something, then take what is there: (batch, something else to do, told to end)."""
-        batch: list[tuple[Landing, Ending]] = []
+        batch: list[Entry] = []
         size = 0
         while True:
             entry = self._inbox.get()
             if entry is None:
                 return batch, None, True
-            if callable(entry):
+            if not isinstance(entry, Entry):
                 return batch, entry, False
             batch.append(entry)
-            size += entry[1].end - entry[1].start
+            size += entry.ending.end - entry.ending.start
             if size >= BATCH_BYTES or len(batch) >= BATCH_LANDINGS or self._inbox.empty():
                 return batch, None, False
+
+
+def _make_durable(spool: Path) -> None:
+    """A listing lands its cursor, but its units only become jobs when it is settled: until then its spool is
+    all that knows of them, also after a power cut."""
+    fd = os.open(spool, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

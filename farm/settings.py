@@ -21,7 +21,6 @@ from farm.core.retry import CLASSES, Override, RetryPolicy, Strategy
 from farm.errors import ConfigErrors, UnknownConnector
 from farm.tables import FarmTable, ProfileTable, RetryFields, RetryTable, SourceTable, close_to, validated
 
-_NONE = "none"
 RESCAN_S = 900.0
 """How often a watched source is listed in full all the same, unless it says otherwise."""
 
@@ -63,9 +62,10 @@ class Settings:
 
     def fallback(self, name: str) -> SourceSettings:
         """For what is left of a source that is no longer in farm.toml: all by default, nothing scheduled."""
-        found = _source(name, {"connector": _NONE}, self.config.parent, [], resolve=False)
-        assert found is not None
-        return found
+        profile, retry = _profile("", {}, "", []), _retry("", {}, "", [])
+        assert profile is not None
+        assert retry is not None
+        return _settled(name, SourceTable(connector="none"), "{}", profile, retry)
 
 
 def load(config: Path) -> Settings:
@@ -111,9 +111,7 @@ def parse(text: str, config: Path) -> Settings:
     )
 
 
-def _source(
-    name: str, table: Any, folder: Path, errors: list[str], *, resolve: bool = True
-) -> SourceSettings | None:
+def _source(name: str, table: Any, folder: Path, errors: list[str]) -> SourceSettings | None:
     place = f"sources.{name}"
     before = len(errors)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
@@ -134,6 +132,12 @@ def _source(
         errors.append(f"{place}.watch: the connector {known!r} has no folder to watch; use every or cron")
     if len(errors) > before or found is None or profile is None or retry is None:
         return None
+    return _settled(name, found, options, profile, retry)
+
+
+def _settled(
+    name: str, found: SourceTable, options: str, profile: Profile, retry: RetryPolicy
+) -> SourceSettings:
     return SourceSettings(
         name=name,
         connector=found.connector,

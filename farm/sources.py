@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from farm.core.job import Ending, Outcome, Stage
-from farm.core.profile import Reservation, Sample, reserve
+from farm.core.job import Ending, Outcome, Priority, Stage
+from farm.core.profile import Profile, Reservation, Sample, reserve
+from farm.core.retry import RetryPolicy
 from farm.ledger.ledger import Ledger
 from farm.settings import SourceSettings
 
@@ -96,3 +97,21 @@ class Source:
     def _revise(self, stages: Iterable[Stage]) -> None:
         for stage in stages:
             self.reservations[stage] = reserve(self.settings.profile, self.samples[stage])
+
+
+def departed(name: str) -> SourceSettings:
+    """Settings for a source that left farm.toml while it had jobs."""
+    return SourceSettings(
+        name=name,
+        connector="",
+        every_s=None,
+        cron=None,
+        timezone="UTC",
+        watch=False,
+        rescan_s=None,
+        priority=Priority.NORMAL,
+        weight=1.0,
+        options_json="{}",
+        profile=Profile(),
+        retry=RetryPolicy(),
+    )

@@ -30,7 +30,7 @@ from farm.operations import Offline, Operations
 from farm.recovery import recover
 from farm.settings import Settings, SourceSettings, load
 from farm.settle import Settler
-from farm.sources import Source
+from farm.sources import Source, departed
 from farm.store.store import Store
 from farm.telemetry import Name, log
 from farm.triggers.clock import Clock, Schedule, spec_of
@@ -120,7 +120,7 @@ class Farm:
     def settings_of(self, source: str) -> SourceSettings:
         """Also of a source that left farm.toml while it had jobs: then with the defaults."""
         known = self.sources.get(source)
-        return known.settings if known else self.settings.fallback(source)
+        return known.settings if known else departed(source)
 
     def budget(self, held_bytes: int) -> Budget:
         limits = self.settings.farm
@@ -277,7 +277,10 @@ class Farm:
         return self.dispatcher.hold(job_id)
 
     def purge(self, source: str) -> None:
-        self.lander.do(lambda store: store.remove_source(source) and None)
+        def act(store: Store) -> None:
+            store.remove_source(source)
+
+        self.lander.do(act)
 
 
 class Desk:

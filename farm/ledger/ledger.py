@@ -165,27 +165,32 @@ class Ledger:
         *,
         cause: str = "",
         actor: str = "farm",
+        listed_at: float | None = None,
     ) -> int:
-        """How many of the jobs are new. The others have an unfinished twin or were discarded in this version."""
+        """How many of the jobs are new. Of the others an unfinished twin exists or this version was discarded.
+
+        `listed_at`: a listing names these units now; see `cancel_unlisted`.
+        """
         now = self.clock()
         first = self._next_id("job")
-        before = self.connection.total_changes
+        span = (first, first + len(jobs) - 1)
         self.connection.executemany(
-            "INSERT INTO job"
-            " (id, run_id, source, stage, key, version, payload, state, priority, created_at, updated_at)"
-            " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, 'pending', ?8, ?9, ?9"
+            "INSERT INTO job (id, run_id, source, stage, key, version, payload, state, priority, listed_at,"
+            " created_at, updated_at) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, 'pending', ?8, ?9, ?10, ?10"
             " WHERE NOT EXISTS (SELECT 1 FROM job WHERE source = ?3 AND key = ?5 AND version = ?6 AND ?6 <> ''"
             "  AND state = 'cancelled' AND reason = 'discarded')"
-            " ON CONFLICT (source, stage, key, version) WHERE state NOT IN ('succeeded', 'cancelled') DO NOTHING",
+            " ON CONFLICT (source, stage, key, version) WHERE state NOT IN ('succeeded', 'cancelled')"
+            " DO UPDATE SET listed_at = coalesce(excluded.listed_at, listed_at)",
             [
-                (first + i, run_id, source, j.stage, j.key, j.version, j.payload, priority, now)
+                (first + i, run_id, source, j.stage, j.key, j.version, j.payload, priority, listed_at, now)
                 for i, j in enumerate(jobs)
             ],
         )
-        new = self.connection.total_changes - before
+        new = int(
+            self.connection.execute("SELECT count(*) FROM job WHERE id BETWEEN ? AND ?", span).fetchone()[0]
+        )
         if not new:
             return 0
-        span = (first, first + len(jobs) - 1)
         self._insert_tickets("job.id BETWEEN ? AND ?", span, due_at=None)
         self.connection.execute(
             "INSERT INTO transition (job_id, from_state, to_state, event, cause, actor, at)"
@@ -196,6 +201,16 @@ class Ledger:
         if any(job.stage is Stage.EXTRACT and job.version for job in jobs):
             self._supersede_older(span)
         return new
+
+    def cancel_unlisted(self, source: str, since: float) -> None:
+        """A complete listing that began at `since` did not name these units: what waits for them is over."""
+        rows = self.connection.execute(
+            "SELECT id FROM job WHERE source = ? AND stage = 'extract' AND listed_at < ?"
+            " AND state NOT IN ('succeeded', 'cancelled') AND state <> 'running'",
+            (source, since),
+        ).fetchall()
+        if rows:
+            self.move([id_ for (id_,) in rows], Event.SUPERSEDE, cause="its unit is gone")
 
     def _supersede_older(self, span: tuple[int, int]) -> None:
         """A unit's newer version takes the place of what still waits for an older one."""
@@ -423,10 +438,9 @@ class Ledger:
             self._insert_tickets("job.id IN (SELECT value FROM json_each(?))", (ids,), due_at)
 
     def _insert_tickets(self, where: str, parameters: tuple[object, ...], due_at: float | None) -> None:
-        message = MESSAGE_SQL.format(priority=PRIORITY_SQL)
         self.connection.execute(
             "INSERT INTO task (id, queue, data, priority, due_at, waiting_since)"
-            f" SELECT job.id, job.source, CAST({message} AS BLOB), {PRIORITY_SQL}, ?, ? FROM job WHERE {where}",
+            f" SELECT job.id, job.source, CAST({MESSAGE_SQL} AS BLOB), {PRIORITY_SQL}, ?, ? FROM job WHERE {where}",
             (due_at, self.clock(), *parameters),
         )
 

@@ -24,14 +24,15 @@ from farm.core.job import Stage
 if TYPE_CHECKING:
     from farm.ledger.ledger import Ledger
 
-MESSAGE_SQL = (
-    """'{"id": "' || job.id || '", "name": "farm.ledger.queue.' || job.stage"""
-    """ || '", "priority": ' || {priority} || ', "args": [' || job.id || ']}'"""
-)
-"""A ticket's message made by SQLite itself, for bulk: the same bytes as Huey's serializer gives."""
-
 PRIORITY_SQL = "(job.priority + (SELECT type = 'event' FROM run WHERE run.id = job.run_id) * 0.5)"
 """Within a lane, what an event asked for goes before the rest of its class."""
+
+MESSAGE_SQL = (
+    """'{"id": "' || job.id || '", "name": "farm.ledger.queue.' || job.stage"""
+    f"""|| CASE WHEN {PRIORITY_SQL} > 0 THEN '", "priority": ' || {PRIORITY_SQL} ELSE '"' END"""
+    """|| ', "args": [' || job.id || ']}'"""
+)
+"""A ticket's message made by SQLite itself, for bulk: the same bytes as Huey's serializer gives."""
 
 
 class JsonSerializer(Serializer):  # type: ignore[misc]

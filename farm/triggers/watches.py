@@ -40,7 +40,9 @@ class Watches:
         options = connector.Options.model_validate_json(settings.options_json)
         path = connector.watch_path(options)
         if path is None:
-            self._degraded(settings.name, f"{settings.connector} has nothing to watch: it runs by its schedule only")
+            self._degraded(
+                settings.name, f"{settings.connector} has nothing to watch: it runs by its schedule only"
+            )
             return None
 
         def key_of(changed: Path) -> str | None:
