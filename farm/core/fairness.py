@@ -9,7 +9,8 @@ to each other as their weights. (Goyal, Vin, Cheng: Start-time Fair Queueing, SI
   NSDI 2011).
 - While it runs a launch counts as what it was expected to cost, or what it has cost by now if that is more;
   once it ends, as what it cost. So no source gains by jobs that are longer than they look.
-- A source that was idle saves nothing up: it comes back level with the least served of those that compete.
+- A source that was idle, or held back by its own limit, saves nothing up: it comes back level with the least
+  served of those that wait.
 - Priority goes before fairness: a ready job of a higher class runs first. A class that is passed over for
   `ageing_s` rises by one, until one of its jobs was placed: strict priority with a guaranteed trickle.
 """
@@ -50,7 +51,7 @@ def charged(virtual_s: float, cost_s: float, weight: float) -> float:
 
 
 def joined(used_s: float, level_s: float) -> float:
-    """The virtual time with which a source competes: its own, but never behind those that competed before."""
+    """The virtual time with which a source competes: its own, but never behind those that already wait."""
     return max(used_s, level_s)
 
 

@@ -20,9 +20,20 @@ LOOKAHEAD = 32
 class Flow:
     """One lane: what it has used, what it is expected to use, and how much of it is placed."""
 
-    __slots__ = ("_demands", "best", "expected_s", "lane", "lift_s", "placed", "queues", "used_s")
+    __slots__ = (
+        "_budget",
+        "_demands",
+        "best",
+        "expected_s",
+        "first",
+        "lane",
+        "lift_s",
+        "placed",
+        "queues",
+        "used_s",
+    )
 
-    def __init__(self, lane: Lane, elapsed_s: float, expected_s: float) -> None:
+    def __init__(self, lane: Lane, budget: Budget, elapsed_s: float, expected_s: float) -> None:
         self.lane = lane
         self.best = lane.heads[0].priority
         self.used_s = charged(lane.virtual_s, elapsed_s, lane.weight)
@@ -30,7 +41,9 @@ class Flow:
         self.lift_s = 0.0
         self.placed = 0
         self.queues: list[Queue] = []
+        self._budget = budget
         self._demands: dict[tuple[Stage, int], Demand] = {}
+        self.first = self.demand(lane.heads[0])
 
     def compete(self, level_s: tuple[float, ...]) -> list[Queue]:
         """Join, level with those that competed before; the queues are not yet ranked."""
@@ -45,7 +58,7 @@ class Flow:
     def reservation(self, stage: Stage) -> Reservation:
         return self.lane.reservation.get(stage) or reserve(self.lane.profile, ())
 
-    def demand(self, head: Ticket, budget: Budget) -> Demand:
+    def demand(self, head: Ticket) -> Demand:
         """What a launch that begins with this head would take."""
         need = _need(head)
         demand = self._demands.get(need)
@@ -54,7 +67,7 @@ class Flow:
             demand = self._demands[need] = Demand(
                 self.lane.source,
                 self.lane.connector,
-                min(reservation.cpu, budget.cpu),
+                min(reservation.cpu, self._budget.cpu),
                 max(reservation.memory_bytes, head.memory_bytes),
                 1 if self.lane.trial else profile.max_concurrent,
                 profile.max_concurrent_connector,

@@ -86,7 +86,8 @@ class _Turns:
         elapsed, expected = self._costs()
         for lane in self.view.lanes:
             if lane.heads:
-                flow = Flow(lane, elapsed.get(lane.source, 0.0), expected.get(lane.source, 0.0))
+                name = lane.source
+                flow = Flow(lane, self.budget, elapsed.get(name, 0.0), expected.get(name, 0.0))
                 if not self._is_shut(flow):
                     self.flows.append(flow)
                     self.queues += flow.compete(self.memory.level_s)
@@ -102,7 +103,7 @@ class _Turns:
 
     def serve(self, queue: Queue) -> None:
         """Place the first jobs of the queue; or hold the first one and let the next try."""
-        demand = queue.flow.demand(queue.head, self.budget)
+        demand = queue.flow.demand(queue.head)
         reason = admit(demand, self.held, self.budget)
         if reason is None and self._overtakes(demand):
             reason = HoldReason.YIELDING
@@ -117,7 +118,7 @@ class _Turns:
         for queue in sorted(self.queues, key=_order):
             first.setdefault(queue.flow.lane.source, queue)
         for queue in first.values():
-            demand = queue.flow.demand(queue.head, self.budget)
+            demand = queue.flow.demand(queue.head)
             self._hold(queue, demand, admit(demand, self.held, self.budget) or HoldReason.NO_CELL)
         return Plan(tuple(self.steps), Memory(self.since, tuple(self.served_at), self._levels()))
 
@@ -141,11 +142,10 @@ class _Turns:
         elif lane.blocked:
             self.steps.append(Hold(lane.source, job_id, HoldReason.BLOCKED, f"waits: {lane.blocked}"))
         else:
-            demand = flow.demand(lane.heads[0], self.budget)
-            limit = limited(demand, self.held)
+            limit = limited(flow.first, self.held)
             if limit is None:
                 return False
-            self._say(job_id, demand, limit)
+            self._say(job_id, flow.first, limit)
         return True
 
     def _age(self) -> None:
@@ -159,13 +159,17 @@ class _Turns:
             self.ranks[priority] = risen + 0.5 if risen > priority else float(priority)
 
     def _levels(self) -> tuple[float, ...]:
-        """The virtual time of the least served lane that competed in each class or a higher one."""
-        least = [inf] * len(_CLASSES)
-        for flow in self.flows:
-            used_s = flow.used_s + flow.lift_s
-            for priority in range(flow.best + 1):
-                least[priority] = min(least[priority], used_s)
+        """The virtual time of the least served lane that still waits, in each class or a higher one.
+
+        Who has got all it asked for, or all that its own limit allows, does not wait and cannot lag behind.
+        """
         known = self.memory.level_s
+        least = [inf] * len(known)
+        for flow in self.flows:
+            if flow.placed < flow.lane.ready and limited(flow.first, self.held) is None:
+                used_s = flow.used_s + flow.lift_s
+                for priority in range(flow.best + 1):
+                    least[priority] = min(least[priority], used_s)
         return tuple(joined(known[i], least[i]) if least[i] < inf else known[i] for i in range(len(known)))
 
     # -- placing

@@ -76,7 +76,7 @@ class Memory:
     served_at: tuple[float, ...] = (0.0,) * len(Priority)
     """When each class of priority was last served."""
     level_s: tuple[float, ...] = (0.0,) * len(Priority)
-    """The virtual time of the least served source that competed, by class of priority."""
+    """The virtual time of the least served source that had to wait, by class of priority."""
 
     @classmethod
     def since(cls, virtual_s: Sequence[float]) -> Memory:
