@@ -90,10 +90,9 @@ def main(args: Sequence[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort):
         code = 130
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # the reader had enough, as `head` does
-        code = 0
+        # The reader had enough, as `head` does: quiet, with the exit code that click has for it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     except Exception as error:  # noqa: BLE001  # the last edge: a person reads a sentence, the log has the rest
         from farm.cli.faults import report
 

@@ -62,7 +62,7 @@ def add(
             if known is not None and name in (None, known):
                 rows.append({"source": known, "path": str(folder), "added": False})
                 continue
-            if name in taken:
+            if name is not None and name in taken:
                 raise FarmError(f"there is a source {name!r} already: choose another --name")
             options: dict[str, Any] = {"path": str(folder)}
             options |= {

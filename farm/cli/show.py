@@ -77,7 +77,9 @@ def table(rows: Iterable[Row], columns: Sequence[Column], *, nothing: str) -> No
         drawn.add_row(
             *(Text(column.text(row), style=_STYLES.get(column.text(row), "")) for column in columns)
         )
-    console.print(drawn)
+    with console.capture() as captured:  # rich's own print has its way with broken pipes
+        console.print(drawn)
+    click.echo(captured.get(), nl=False)
 
 
 def aligned(rows: Sequence[Sequence[object]]) -> None:

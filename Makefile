@@ -1,0 +1,81 @@
+# Bare `make` prints this help. Needs Python 3.11 or newer and make; everything else goes into .venv.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help farm install test lint format loadtest docs clean
+
+# The first of these that is 3.11, 3.12 or 3.13; override: make PYTHON=/usr/bin/python3.12 farm
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# What `make farm` reads; without it, the project's own documentation. The shell gets it from the environment,
+# so that a name with spaces or quotes stays one name.
+FOLDER ?=
+export FOLDER
+
+# A .venv that was moved, or whose Python is gone, is made anew.
+STALE := $(shell test -e $(VENV)/python.stamp && \
+	! { grep -qxF '$(CURDIR)' $(VENV)/python.stamp && $(BIN)/python -c '' 2>/dev/null; } && rm -f $(VENV)/*.stamp)
+
+help: ## print this help
+	@echo "usage: make TARGET"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make farm FOLDER=~/Documents     set up, read that folder, watch it"
+	@echo "  FARM_HOME=DIR make farm          keep the farm's state in DIR"
+
+farm: $(VENV)/documents.stamp ## set everything up, start the farm on FOLDER, leave it watching
+ifeq ($(strip $(FOLDER)),)
+	@$(BIN)/farm add . --name farm-docs --include '/*.md' --include '/docs/**'
+else
+	@$(BIN)/farm add "$$FOLDER"
+endif
+	@exec $(BIN)/farm start
+
+install: $(VENV)/documents.stamp ## set up .venv with the farm and its document readers
+	@echo "installed: $(BIN)/farm"
+
+test: $(VENV)/dev.stamp ## set up and run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/dev.stamp ## check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(VENV)/dev.stamp ## bring the code into shape
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+loadtest: $(VENV)/dev.stamp ## measure the farm with no-op jobs, and print the report
+	@$(BIN)/python -m loadtest $(ARGS)
+
+docs: $(VENV)/dev.stamp ## write docs/commands.md from the commands
+	@$(BIN)/python -m farm.cli.reference > docs/commands.md
+
+clean: ## remove .venv and everything built; the farm's own state stays
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp says what .venv holds; it is older than pyproject.toml when that has changed.
+
+$(VENV)/python.stamp:
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and was not found: install it, or make PYTHON=/path/to/python" >&2; exit 1; }
+	@echo "setting up $(VENV) with $$($(PYTHON) --version)"
+	@rm -rf $(VENV)
+	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv $(VENV); \
+	elif $(PYTHON) -m virtualenv --version >/dev/null 2>&1; then $(PYTHON) -m virtualenv --quiet $(VENV); \
+	else echo "$(PYTHON) lacks ensurepip: install it (Debian, Ubuntu: apt install python3-venv), then try again" >&2; exit 1; fi
+	@echo '$(CURDIR)' > $@
+
+$(VENV)/documents.stamp: pyproject.toml $(VENV)/python.stamp
+	@echo "installing the farm and its document readers"
+	@$(PIP) install --editable '.[documents]'
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml $(VENV)/documents.stamp
+	@echo "installing what the tests need"
+	@$(PIP) install --editable '.[documents,dev]'
+	@touch $@
