@@ -19,6 +19,26 @@ _AS_BROWSERS_DO = {"iso-8859-1": "cp1252", "iso8859-1": "cp1252", "latin-1": "cp
                    "iso8859-9": "cp1254", "tis-620": "cp874", "iso8859-11": "cp874"}  # fmt: skip
 """What pages declare and what they are written in (WHATWG's encoding labels)."""
 _SAMPLE_BYTES = 65_536
+_LIKELY = [
+    *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874"),
+    *("koi8_r", "koi8_u", "cp866", "cp437", "cp850", "cp852", "cp855", "mac_roman", "mac_cyrillic"),
+    *(
+        "iso8859_2",
+        "iso8859_5",
+        "iso8859_7",
+        "iso8859_8",
+        "cp932",
+        "euc_jp",
+        "gb18030",
+        "big5",
+        "cp949",
+        "johab",
+    ),
+]
+"""What files without a mark really come in; left to guess among all it knows, the guesser finds exotic ones."""
+_ACCENTED = frozenset("àáâãäåæçèéêëìíîïñòóôõöøœùúûüÿßÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØŒÙÚÛÜŸŠšŽž")
+_BROKEN_WORD = re.compile(r"[^\W\d_][¡-¶¸-¿×÷ðþÐÞýÝƒˆ˜†‡‰‹›ªº]+[^\W\d_]")
+"""Signs in the middle of a word: letters of another charset."""
 
 
 def decode(data: bytes, *, markup: bool = False, declared: str = "") -> tuple[str, str]:
@@ -48,9 +68,10 @@ def _decode(data: bytes, markup: bool, declared: str) -> tuple[str, str]:
         head = data[:2048]
         found = _XML.search(head) or _META.search(head)
         declared = found[1].decode("ascii") if found else ""
-    for charset in (_known(declared), "iso2022_jp_2", "iso2022_kr"):
-        if charset.startswith("iso2022") and b"\x1b" not in data:
-            continue
+    seven_bit = (
+        () if b"\x1b" not in data else ("iso2022_kr",) if b"\x1b$)C" in data[:200] else ("iso2022_jp_2",)
+    )
+    for charset in (_known(declared), *seven_bit):
         try:
             if charset:
                 return data.decode(charset), charset
@@ -86,7 +107,27 @@ def _wide(head: bytes) -> str | None:
 
 
 def _guess(data: bytes) -> str:
+    """The charset in which these bytes read most like a language; of equals the Western one."""
     from charset_normalizer import from_bytes
 
-    best = from_bytes(data[:_SAMPLE_BYTES]).best()
-    return best.encoding if best is not None else "cp1252"
+    sample = data[:_SAMPLE_BYTES]
+    matches = from_bytes(sample, cp_isolation=_LIKELY)
+    best = matches.best()
+    if best is None or (_western(sample) and best.coherence == 0):
+        return "cp1252"
+    if _western(sample):
+        as_western = next((m for m in matches if "cp1252" in (m.encoding, *m.could_be_from_charset)), None)
+        if as_western is not None and as_western.coherence + 0.05 >= best.coherence:
+            return "cp1252"
+    return best.encoding
+
+
+def _western(sample: bytes) -> bool:
+    """Whether as Windows-1252 this reads like words with a few accents in them."""
+    try:
+        text = sample.decode("cp1252")
+    except UnicodeDecodeError:
+        return False
+    letters = sum(map(str.isalpha, text))
+    accented = sum(char in _ACCENTED for char in text)
+    return accented <= letters * 0.3 and _BROKEN_WORD.search(text) is None

@@ -14,7 +14,7 @@ from connectors.files.parts import Parts
 from connectors.files.plain import paragraphs
 from farm.connector import Element, InvalidInput
 
-_MAX_XML_BYTES = 200_000_000
+_MAX_XML_BYTES = 50_000_000
 _PARAGRAPH = re.compile(r"<w:p[ >].*?</w:p>", re.S)
 _LISTED = re.compile(r'<w:numPr>|<w:pStyle w:val="List(?!Continue|Table)', re.I)
 _RUN = re.compile(r"<w:t(?: [^>]*)?>([^<]*)</w:t>")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from connectors.files import office
 from connectors.files.dates import timestamp
-from connectors.files.kinds import DOCX, ODP, ODS, ODT, PDF, PPTX, Kind
+from connectors.files.kinds import DOCX, ODP, ODS, ODT, PDF, PPTX, XLS, XLSX, Kind
 from connectors.files.parts import Parts
 from connectors.files.plain import paragraphs
 from farm.connector import Element, InvalidInput, MissingDependency
@@ -38,8 +38,13 @@ _DESCRIPTION = (
     "authors subject keywords language description category publisher identifier created_by modified_by "
     "page_count slide_count sheet_names canonical_url from_email from_name to_emails cc_emails attachments"
 )
+_SHEETS = (XLSX, XLS, ODS)
+"""Their structure is their tables; as nodes, a cell each, a large sheet would take a gigabyte."""
 _KEPT = _DESCRIPTION.split()
-_DAMAGED = re.compile(r"^(?:\w*Error: |(?:Failed|Unable) to \w+ (?:the )?\w* ?(?:file|document)?: )+")
+_BROKEN = re.compile(
+    r"zip archive|checksum|deflate|formaterror|cfb error|unexpected e(?:nd|of)|end of file|trailer"
+)
+_PREFIX = re.compile(r"^(?:\w+Error: |[\w ]*(?:failed|error)(?: to [\w ]+)?: )+", re.I)
 
 
 def read_rich(data: bytes, kind: Kind, *, ocr: str = "") -> Parts:
@@ -51,7 +56,7 @@ def read_rich(data: bytes, kind: Kind, *, ocr: str = "") -> Parts:
         return office.read_opendocument(data, kind)
     try:
         result = _run(data, kind, ocr, "plain")
-    except InvalidInput as error:
+    except (InvalidInput, MissingDependency) as error:
         if kind in (ODT, ODS) and not str(error).startswith("encrypted"):
             return office.read_opendocument(data, kind)
         raise
@@ -59,6 +64,8 @@ def read_rich(data: bytes, kind: Kind, *, ocr: str = "") -> Parts:
     _describe(parts, result.metadata)
     if kind is PDF:
         parts.elements = list(_pages(result))
+    elif kind in _SHEETS:
+        parts.elements = list(_sheets(result))
     else:
         parts.elements = list(_nodes(_run(data, kind, ocr, "markdown") if kind is PPTX else result))
     if kind is DOCX:
@@ -76,21 +83,25 @@ def _run(data: bytes, kind: Kind, ocr: str, rendering: str) -> Any:
             f"reading a {kind.label} needs kreuzberg: pip install 'connector-farm[documents]'"
         ) from error
     try:
-        return kreuzberg.extract_bytes_sync(data, kind.mime, _config(ocr, rendering))
-    except MemoryError:
+        structure = kind is not PDF and kind not in _SHEETS
+        return kreuzberg.extract_bytes_sync(data, kind.mime, _config(ocr, rendering, structure))
+    except BaseException as error:
+        # A panic of its Rust core, on some damaged files, is a BaseException of a class nobody can import.
+        if isinstance(error, MemoryError):
+            raise
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise _explained(error, kind, ocr) from error
         raise
-    except Exception as error:  # its core raises what it likes
-        raise _explained(error, kind, ocr) from error
 
 
 @cache
-def _config(ocr: str, rendering: str) -> kreuzberg.ExtractionConfig:
+def _config(ocr: str, rendering: str, structure: bool) -> kreuzberg.ExtractionConfig:
     import kreuzberg
 
     return kreuzberg.ExtractionConfig(
         use_cache=False,
         enable_quality_processing=False,
-        include_document_structure=True,
+        include_document_structure=structure,
         output_format=rendering,
         pages=kreuzberg.PageConfig(extract_pages=False, insert_page_markers=False),
         # The farm gives a worker its cores; a thread pool of its own would take what others were given.
@@ -99,14 +110,20 @@ def _config(ocr: str, rendering: str) -> kreuzberg.ExtractionConfig:
     )
 
 
-def _explained(error: Exception, kind: Kind, ocr: str) -> Exception:
+def _explained(error: BaseException, kind: Kind, ocr: str) -> Exception:
     message = str(error)
     lower = message.lower()
     if "password" in lower or "encrypt" in lower:
         return InvalidInput("encrypted: needs a password")
     if ocr and "tesseract" in lower:
         return MissingDependency(f"ocr needs tesseract's data for {ocr}: {message[:200]}")
-    return InvalidInput(f"damaged {kind.label}: {_DAMAGED.sub('', message).strip()[:200]}")
+    if not isinstance(error, Exception) or _BROKEN.search(lower):
+        return InvalidInput(f"damaged {kind.label}: cut short or overwritten")
+    if "security limit" in lower:
+        return InvalidInput(f"damaged {kind.label}: it unpacks to far more than it should")
+    if "boundary count" in lower:
+        return InvalidInput(f"damaged {kind.label}: some of its pages are missing")
+    return InvalidInput(f"damaged {kind.label}: {_PREFIX.sub('', message).strip()[:200]}")
 
 
 def _describe(parts: Parts, found: dict[str, Any]) -> None:
@@ -133,6 +150,16 @@ def _pages(result: Any) -> Iterator[Element]:
             yield Element(element.type, element.text, {"page": page["page_number"]})
     for table in result.tables:
         yield Element("Table", "\n".join("\t".join(row) for row in table.cells), {"page": table.page_number})
+
+
+def _sheets(result: Any) -> Iterator[Element]:
+    names = result.metadata.get("sheet_names") or []
+    for at, table in enumerate(result.tables):
+        if len(names) == len(result.tables):
+            yield Element("Title", names[at], {"level": 2})
+        text = "\n".join("\t".join(row) for row in table.cells)
+        if text.strip():
+            yield Element("Table", text)
 
 
 def _nodes(result: Any) -> Iterator[Element]:

@@ -6,6 +6,7 @@ import re
 from io import BytesIO
 from typing import IO
 from zipfile import BadZipFile, ZipFile
+from zlib import error as ZlibError
 
 from connectors.files.kinds import (
     CODE,
@@ -34,6 +35,7 @@ from connectors.files.kinds import (
 from farm.connector import InvalidInput
 
 HEAD_BYTES = 4096
+_MAX_MEMBER_BYTES = 500_000_000
 
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ZIP = b"PK\x03\x04"
@@ -177,14 +179,22 @@ def _zip_kind(file: IO[bytes]) -> Kind | None:
     try:
         with ZipFile(file) as archive:
             names = set(archive.namelist())
+            if any(entry.flag_bits & 1 for entry in archive.infolist()):
+                raise InvalidInput("encrypted: needs a password")
+            if any(entry.file_size > _MAX_MEMBER_BYTES for entry in archive.infolist()):
+                raise InvalidInput("damaged ZIP archive: it unpacks to far more than it should")
             if "mimetype" in names and archive.getinfo("mimetype").file_size < 200:
                 mime = archive.read("mimetype").decode("ascii", "replace").strip()
                 for kind, meant in ((EPUB, EPUB.mime), (ODT, ODT.mime), (ODS, ODS.mime), (ODP, ODP.mime)):
                     if mime.startswith(meant):
+                        if "META-INF/manifest.xml" in names and b"encryption-data" in archive.read(
+                            "META-INF/manifest.xml"
+                        ):
+                            raise RuntimeError("encrypted")
                         return kind
-    except (BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+    except (BadZipFile, OSError, ValueError, NotImplementedError, EOFError, ZlibError) as error:
         raise InvalidInput("damaged ZIP archive: cut short or overwritten") from error
-    except RuntimeError as error:  # zipfile's word for an encrypted entry
+    except RuntimeError as error:  # what the lines above and zipfile say of a locked entry
         raise InvalidInput("encrypted: needs a password") from error
     if "[Content_Types].xml" in names or "_rels/.rels" in names:
         for folder, kind in (("word/", DOCX), ("ppt/", PPTX), ("xl/", XLSX)):
@@ -199,6 +209,9 @@ def _ole_kind(data: bytes, named: Kind | None) -> Kind:
     def holds(stream: str) -> bool:
         return stream.encode("utf-16-le") in data
 
+    if not _ole_is_sound(data):
+        label = named.label if named in (DOC, XLS, PPT, MSG) else "OLE file"
+        raise InvalidInput(f"damaged {label}: cut short or overwritten")
     if holds("EncryptedPackage"):
         raise InvalidInput("encrypted: needs a password")
     if named in (DOC, XLS, PPT, MSG):
@@ -212,6 +225,18 @@ def _ole_kind(data: bytes, named: Kind | None) -> Kind:
         if holds(stream):
             return kind
     raise InvalidInput("not a document: an OLE file of another program")
+
+
+def _ole_is_sound(data: bytes) -> bool:
+    """Whether the header's counts fit the file: a parser that believed them would ask for gigabytes."""
+    if len(data) < 1024:
+        return False
+    shift = int.from_bytes(data[30:32], "little")
+    if shift not in (9, 12):
+        return False
+    sectors = len(data) >> shift
+    counts = (int.from_bytes(data[at : at + 4], "little") for at in (44, 64, 72))
+    return all(count <= sectors for count in counts)
 
 
 def _binary(head: bytes) -> str | None:
