@@ -20,6 +20,7 @@ from typing import Any, Self
 import tomlkit
 
 from farm import control
+from farm.core.job import State
 from farm.errors import FarmNotRunning
 from farm.home import LEDGER, STORE
 from farm.sqlite import open_reader
@@ -83,7 +84,7 @@ class Farm:
                 stderr=output,
             )
         if ready and not drain:
-            until(self._answers, START_S, what=f"the farm's start\n{self.said()}")
+            until(self._answers, START_S, what="the farm's start")
         return self
 
     def drain(self, timeout_s: float = 60.0) -> int:
@@ -187,12 +188,13 @@ class Farm:
 
     def until_jobs(self, timeout_s: float = 60.0, **counts: int) -> None:
         """Wait until exactly so many jobs rest in these states (others do not matter)."""
-        until(
-            lambda: {state: self.jobs().get(state, 0) for state in counts} == counts,
-            timeout_s,
-            every_s=0.05,
-            what=f"{counts}, but {self.jobs()}\n{self.said()}",
-        )
+        try:
+            until(lambda: counts.items() <= self._counts().items(), timeout_s, every_s=0.05)
+        except AssertionError:
+            raise AssertionError(f"{counts} wanted, but {self._counts()}\n{self.said()}") from None
+
+    def _counts(self) -> dict[str, int]:
+        return dict.fromkeys(map(str, State), 0) | self.jobs()
 
     # -- the end
 
