@@ -68,11 +68,10 @@ class Documents:
 
     def add(self, entry: Entry, document: Document) -> None:
         """Put a document among those that land with the next flush."""
-        key = clean(document.key)
-        doc_id = document_id(entry.landing.source, key)
+        row = _row(entry, document)
+        doc_id = document_id(entry.landing.source, row.document.key)
         if doc_id in self._rows:
             self.flush()
-        row = _row(entry, document if key == document.key else msgspec.structs.replace(document, key=key))
         self._rows[doc_id] = row
         self._bytes += row.bytes
         if self._bytes >= CHUNK_BYTES or len(self._rows) >= CHUNK_DOCUMENTS:
@@ -150,7 +149,12 @@ class Documents:
             self._db.execute("DELETE FROM document WHERE id IN (SELECT value FROM json_each(?))", (chunk,))
 
     def move(self, entry: Entry, moves: Sequence[Move]) -> None:
-        """Give the documents of units that moved their new keys, names and places, without their text."""
+        """Give the documents of units that moved their new keys, names and places, without reading them.
+
+        All moves of a listing at once: one may take the name that another leaves.
+        """
+        if not moves:
+            return
         by_unit = {move.old_key: move for move in moves}
         found = self._db.execute(
             "SELECT id, doc_id, unit, key, uri, title FROM document WHERE source = ? AND deleted_at IS NULL"
@@ -170,6 +174,7 @@ class Documents:
             ],
         )
         self._index(retitled)
+        left = {r.was for r in renamed if r.was} - {r.doc_id for r in renamed}
         # First the new name, then the end of the old one: a sink may rename instead of fetching again.
         self._db.executemany(
             "INSERT OR REPLACE INTO outbox (at, op, kind, source, ref, was)"
@@ -179,7 +184,7 @@ class Documents:
         self._db.executemany(
             "INSERT OR REPLACE INTO outbox (at, op, kind, source, ref)"
             " VALUES (?, 'delete', 'document', ?, ?)",
-            [(self._now, entry.landing.source, r.was) for r in renamed if r.was],
+            [(self._now, entry.landing.source, was) for was in left],
         )
 
     def _make_room(self, renamed: Sequence[_Renamed]) -> None:
@@ -254,11 +259,11 @@ class Documents:
             row.entry.unit,
             document.key,
             row.uri,
-            clean(document.mime),
+            document.mime,
             document.created_at,
             document.modified_at,
             row.metadata,
-            clean(document.content_hash),
+            document.content_hash,
             row.digest,
             landing.version,
             row.bytes,
@@ -356,6 +361,10 @@ def _title(title: str, old: PurePosixPath, new: PurePosixPath) -> str:
 
 def _row(entry: Entry, document: Document) -> _Row:
     title, uri = clean(document.title), clean(document.uri or entry.landing.uri)
+    names = (document.key, document.mime, document.content_hash)
+    if (cleaned := tuple(map(clean, names))) != names:
+        key, mime, content_hash = cleaned
+        document = msgspec.structs.replace(document, key=key, mime=mime, content_hash=content_hash)
     text, raw = document.text, b""
     try:
         raw = text.encode()

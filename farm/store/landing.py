@@ -9,8 +9,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from threading import Lock
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import msgspec
 
@@ -35,29 +36,29 @@ class Children:
     """The children of one discover attempt, in the order of the listing."""
 
     def __init__(self) -> None:
-        # Lives as long as this object; its memory or unnamed file goes with it.
-        self._file = tempfile.SpooledTemporaryFile(max_size=CHILDREN_IN_MEMORY_BYTES)  # noqa: SIM115
+        self._file: IO[bytes] | None = None
         self._lock = Lock()
         self._count = 0
 
     def extend(self, children: Iterable[Child]) -> None:
         """Append these."""
         with self._lock:
-            self._file.seek(0, 2)
+            if self._file is None:
+                self._file = tempfile.SpooledTemporaryFile(CHILDREN_IN_MEMORY_BYTES)  # noqa: SIM115 lives on
+            file = self._file
+            file.seek(0, 2)
             for child in children:
-                self._file.write(_encode(child) + b"\n")
+                file.write(_encode(child) + b"\n")
                 self._count += 1
 
     def chunks(self, size: int = CHUNK) -> Iterator[list[Child]]:
         """All of them, in lists of at most this many."""
         position = 0
-        while True:
-            chunk: list[Child] = []
+        while (file := self._file) is not None:
             with self._lock:
-                self._file.seek(position)
-                while len(chunk) < size and (line := self._file.readline()):
-                    chunk.append(_decode(line))
-                position = self._file.tell()
+                file.seek(position)
+                chunk = [_decode(line) for line in islice(file, size)]
+                position = file.tell()
             if not chunk:
                 return
             yield chunk
@@ -69,6 +70,10 @@ class Children:
     def __len__(self) -> int:
         return self._count
 
+    def __del__(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Child).decode
@@ -77,6 +82,8 @@ _decode = msgspec.json.Decoder(Child).decode
 @dataclass(frozen=True, slots=True)
 class Landing:
     """What one attempt found. `lines` is read once, while landing, and may be larger than memory.
+
+    An extract lands even without lines: its unit then has no documents.
 
     `partial`: the attempt did not succeed. What it found lands, with its cursor; what it did not find is
     not taken for gone, and an extract's unit does not count as read.

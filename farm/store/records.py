@@ -50,7 +50,8 @@ class Records:
             "INSERT INTO stream (source, stream, schema, key_properties, landed_at, job_id, fence)"
             " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source, stream) DO UPDATE SET"
             " schema = excluded.schema, key_properties = excluded.key_properties,"
-            " landed_at = excluded.landed_at, job_id = excluded.job_id, fence = excluded.fence WHERE fence <= excluded.fence",
+            " landed_at = excluded.landed_at, job_id = excluded.job_id,"
+            " fence = excluded.fence WHERE fence <= excluded.fence",
             (
                 landing.source,
                 stream,

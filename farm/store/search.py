@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +177,7 @@ def holdings(store: sqlite3.Connection | Path) -> list[Holding]:
         return [Holding(source, **{**nothing, **counts}) for source, counts in sorted(found.items())]
 
 
-_LISTED = "doc_id, source, unit, key, uri, title, mime, bytes, created_at, modified_at, landed_at, deleted_at, job_id"
+_LISTED = ", ".join(field.name for field in fields(DocumentRow))
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Self
 
-from farm.sqlite import open_reader, open_writer
+from farm.sqlite import in_words, open_reader, open_writer
 from farm.store import outbox
 from farm.store.batch import Batch
 from farm.store.documents import Documents
@@ -72,7 +72,10 @@ class Store:
         self.close()
 
     def land(self, batch: Sequence[Landing]) -> list[Landed]:
-        """Land these attempts in this order, in one transaction; whatever raises leaves nothing of it."""
+        """Land these attempts in this order, in one transaction.
+
+        Whatever raises (DiskFull, HomeUnusable, or what reading the lines raises) leaves nothing of the batch.
+        """
         with self._writing() as db:
             return Batch(db, self._clock()).land(batch)
 
@@ -132,13 +135,15 @@ class Store:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
                 self._db.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.OperationalError):
+                    raise in_words(self.path, error) from error
                 raise
 
 

@@ -118,7 +118,8 @@ class Listing:
         moved = self._db.execute(
             "SELECT g.key, g.uri, l.key, l.uri FROM"
             " (SELECT key, uri, version FROM temp.gone WHERE version <> ''"
-            "  GROUP BY version HAVING count(*) = 1) AS g JOIN (SELECT l.key, l.uri, l.version FROM temp.listed AS l LEFT JOIN unit AS u"
+            "  GROUP BY version HAVING count(*) = 1) AS g"
+            " JOIN (SELECT l.key, l.uri, l.version FROM temp.listed AS l LEFT JOIN unit AS u"
             "  ON u.source = :source AND u.key = l.key"
             "  WHERE l.version IS NOT NULL AND (u.key IS NULL OR u.gone_at IS NOT NULL AND u.fence < :fence)"
             "  GROUP BY l.version HAVING count(*) = 1) AS l USING (version)",
@@ -130,8 +131,7 @@ class Listing:
             " WHERE u.gone_at IS NULL AND u.fence < :fence AND l.uri <> '' AND l.uri <> u.uri",
             self._of,
         ).fetchall()
-        for chunk in _chunks([Move(*row) for row in (*moved, *elsewhere)]):
-            documents.move(self._entry, chunk)
+        documents.move(self._entry, [Move(*row) for row in (*moved, *elsewhere)])
         self._db.executemany(
             "INSERT OR REPLACE INTO unit (source, key, version, content_hash, uri, documents, seen_at,"
             " landed_at, job_id, fence) SELECT source, :key, version, content_hash, :uri, documents,"
@@ -168,7 +168,8 @@ class Listing:
         """Part of a listing (an event run) proves to a complete one begun before it that these exist."""
         self._db.execute(
             "UPDATE unit SET seen_at = :started"
-            " WHERE source = :source AND gone_at IS NULL AND seen_at < :started AND key IN (SELECT key FROM temp.listed WHERE version IS NOT NULL)",
+            " WHERE source = :source AND gone_at IS NULL AND seen_at < :started"
+            " AND key IN (SELECT key FROM temp.listed WHERE version IS NOT NULL)",
             self._of,
         )
 
@@ -183,7 +184,3 @@ class Listing:
         ):
             payload = b'{"data":%b,"uri":%b,"held":%b}' % (data.encode(), _encode(uri), _encode(held))
             yield Child(key, version, payload.decode())
-
-
-def _chunks(moves: list[Move], size: int = 2000) -> Iterator[list[Move]]:
-    return (moves[start : start + size] for start in range(0, len(moves), size))
