@@ -111,9 +111,9 @@ def batch_size(profile: Profile, reservation: Reservation, ready: int, cells: in
     >>> batch_size(Profile(batch=64), short, ready=12, cells=4)
     3
     """
-    worth = profile.batch if reservation.wall_s <= 0 else int(LAUNCH_S / reservation.wall_s + 1e-9)
+    worth = LAUNCH_S / reservation.wall_s + 1e-9 if reservation.wall_s > 0 else math.inf
     fair = -(-ready // max(cells, 1))
-    return max(1, min(profile.batch, worth, fair))
+    return max(1, int(min(profile.batch, worth, fair)))
 
 
 def quantile(values: Sequence[float], q: float) -> float:
