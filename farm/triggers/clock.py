@@ -184,16 +184,18 @@ class Clock:
         return _Entry(schedule, plan, "cron" if isinstance(plan, ByCron) else "every")
 
     def _look(self) -> None:
-        """The clock was set back: count from now, or a source would wait as much longer."""
+        """The wall clock may have been stepped while we slept by the other one."""
         now = self._now()
         with self._lock:
             for name, entry in self._entries.items():
-                last = entry.schedule.last_fire_at
+                last, next_at = entry.schedule.last_fire_at, entry.schedule.next_fire_at
                 if last is not None and last > now + 1:
+                    # Set back: count from now, or the source would wait for as much longer.
                     log.warning("clock.set_back source=%s by_s=%.0f", name, last - now)
-                    entry.schedule = replace(
-                        entry.schedule, last_fire_at=now, next_fire_at=entry.plan.next_fire(now, now)
-                    )
+                    next_at = entry.plan.next_fire(now, now)
+                    entry.schedule = replace(entry.schedule, last_fire_at=now, next_fire_at=next_at)
+                    self._wake_at(name)
+                elif next_at is not None and next_at <= now and not entry.busy:
                     self._wake_at(name)
 
     def _wake_at(self, name: str) -> None:
