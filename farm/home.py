@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from farm.errors import FarmRunning, HomeUnusable
@@ -11,6 +12,8 @@ from farm.errors import FarmRunning, HomeUnusable
 LEDGER = "ledger.db"
 STORE = "store.db"
 LOCK = "farm.lock"
+GLANCE_S = 0.2
+"""`owner` holds the lock for a moment when it is free: who wants it for life waits that long."""
 FOLDERS = ("spool", "beat", "scratch", "logs")
 
 
@@ -41,12 +44,18 @@ class Lock:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise HomeUnusable(self.path.parent, error.strerror or str(error)) from None
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            owner = os.pread(fd, 32, 0).strip()
-            os.close(fd)
-            raise FarmRunning(int(owner) if owner.isdigit() else None, self.path.parent) from None
+        deadline = time.monotonic() + GLANCE_S
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() < deadline:
+                    time.sleep(0.02)
+                    continue
+                owner = os.pread(fd, 32, 0).strip()
+                os.close(fd)
+                raise FarmRunning(int(owner) if owner.isdigit() else None, self.path.parent) from None
         self._fd = fd
         try:
             os.ftruncate(fd, 0)

@@ -31,6 +31,8 @@ Row = dict[str, Any]
 LOOK_S = 0.25
 PLAIN_S = 5.0
 """How often a plain line is written while something moves."""
+STOPPING_S = 1.0
+"""How often the farm is asked whether it stops, while jobs run."""
 RATE_S = 5.0
 """The window of the rate shown."""
 
@@ -55,11 +57,16 @@ class Rate:
 
 
 class Watcher:
-    """Follows open runs, and says how each ended. One `look` at a time, from one thread."""
+    """Follows runs, and says how each ended. One `look` at a time, from one thread.
 
-    def __init__(self, db: sqlite3.Connection, only: Sequence[int] | None = None) -> None:
+    `only`: these runs; else all that are open, or began after the run `last`.
+    """
+
+    def __init__(self, db: sqlite3.Connection, only: Sequence[int] | None = None, last: int = 0) -> None:
         self._db = db
         self._only = None if only is None else set(only)
+        self._last = last
+        self._seen: set[str] = set()
         self._followed: dict[int, Row] = {run_id: {} for run_id in only or ()}
         self._rates: dict[int, Rate] = {}
         self._plain_at = time.monotonic()
@@ -78,11 +85,14 @@ class Watcher:
             self._followed[row["id"]] = row
             rates[row["id"]] = self._rates.setdefault(row["id"], Rate()).of(_done(row), now)
         ended = []
-        for run_id in self._followed.keys() - {row["id"] for row in current}:
-            del self._followed[run_id]
+        for run_id in sorted(self._begun() - {row["id"] for row in current}):
+            self._followed.pop(run_id, None)
             row = views.run(self._db, run_id)
             ended.append(row)
-            self.say(_ending(row))
+            # Of a watched source that finds nothing new, the first run is worth a line, and no other.
+            if self._only is not None or row["source"] not in self._seen or _did(row):
+                self.say(_ending(row))
+            self._seen.add(row["source"])
             self._remove_bar(run_id)
         if self._drawn is not None:
             self._draw(self._drawn, current, rates)
@@ -93,6 +103,21 @@ class Watcher:
                 self._said = text
                 self.say(text)
         return ended
+
+    def _begun(self) -> set[int]:
+        """Runs not yet said to be over: also those that began and ended between two looks."""
+        begun = set(self._followed)
+        if self._only is None:
+            for row in views.runs(self._db):
+                if row["id"] <= self._last:
+                    break
+                begun.add(row["id"])
+            self._last = max(begun, default=self._last)
+        return begun
+
+    @property
+    def quiet(self) -> bool:
+        return not self._followed
 
     def say(self, text: str) -> None:
         """A line that stays, above the bars."""
@@ -155,13 +180,13 @@ class Showing(threading.Thread):
         self._app = app
         self._drain = drain
         self._over = threading.Event()
+        self._last = _newest(app)
 
     def run(self) -> None:
         try:
-            while not control.answers(self._app.home):  # `owner` would get in the way of its lock
-                if self._over.wait(LOOK_S):
-                    return
-            watcher = Watcher(views.connect(self._app.home))
+            while not control.answers(self._app.home) and not self._over.wait(LOOK_S):
+                pass
+            watcher = Watcher(views.connect(self._app.home), last=self._last)
             try:
                 self._follow(watcher)
             finally:
@@ -173,17 +198,35 @@ class Showing(threading.Thread):
         self._over.set()
         self.join(2.0)
 
+    def _stopping(self) -> bool:
+        live = self._app.live()
+        return live is not None and bool(live.get("stopping"))
+
     def _follow(self, watcher: Watcher) -> None:
         welcomed = self._drain
         quiet = 0
+        asked_at, told = time.monotonic(), False
         while not self._over.wait(LOOK_S):
             watcher.look()
-            quiet = 0 if watcher._followed else quiet + 1
+            if not told and not watcher.quiet and time.monotonic() > asked_at + STOPPING_S:
+                asked_at = time.monotonic()
+                if told := self._stopping():
+                    watcher.say("stopping: running jobs may finish; Ctrl-C again stops at once")
+            quiet = quiet + 1 if watcher.quiet else 0
             if not welcomed and quiet >= 4:
                 welcomed = True
                 watcher.say(f"search it: {self._app.say('search WORDS')}")
                 watcher.say("watching…; Ctrl-C stops (again: at once)")
         watcher.look()
+
+
+def _newest(app: App) -> int:
+    """The id of the last run before this start."""
+    db = views.connect(app.home)
+    try:
+        return max((row["id"] for row in views.runs(db, limit=1)), default=0)
+    finally:
+        db.close()
 
 
 def _done(row: Row) -> int:
@@ -196,6 +239,12 @@ def _plain(row: Row, rate: float) -> str:
     return (
         f"{row['source']}: {_done(row):,} of {sum(row['jobs'].values()):,} jobs done, {rate:,.0f}/s{refused}"
     )
+
+
+def _did(row: Row) -> bool:
+    """Whether a run is worth a line to somebody who watches."""
+    changed = any(row["documents"][what] for what in ("new", "changed", "deleted"))
+    return changed or row["state"] in ("partial", "failed")
 
 
 def _ending(row: Row) -> str:

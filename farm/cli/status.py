@@ -46,11 +46,17 @@ def _collect(app: App) -> dict[str, Any]:
             "started_at": said.get("started_at"),
         },
         "jobs": views.job_counts(db),
-        "cells": said.get("cells", []),
+        "cells": [_since(cell, time.monotonic()) for cell in said.get("cells", [])],
         "budget": said.get("budget"),
         "holds": said.get("holds", []),
         "sources": facts.sources(app, db),
     }
+
+
+def _since(cell: dict[str, Any], now: float) -> dict[str, Any]:
+    """The cell with how long its job has been running, which means more to others than our monotonic clock."""
+    began = cell.pop("job_started", None)
+    return cell | {"job_held_s": None if began is None else round(now - began, 3)}
 
 
 def _print(app: App, found: dict[str, Any], now: float) -> None:
@@ -99,8 +105,8 @@ def _budget(budget: dict[str, Any]) -> str:
 
 def _cell(cell: dict[str, Any]) -> tuple[str, ...]:
     held = cell.get("job_held_s")
-    done, total = (cell.get("progress") or (None, None))[:2]
-    progress = "" if not done else f"{done}/{total}" if total else str(done)
+    done, total = cell.get("done"), cell.get("total")
+    progress = "" if not done else f"{done:,} of {total:,}" if total else f"{done:,}"
     return (
         str(cell.get("number", "")),
         str(cell.get("state", "")),
@@ -108,7 +114,7 @@ def _cell(cell: dict[str, Any]) -> tuple[str, ...]:
         str(cell.get("job_id") or ""),
         span(held) if held is not None else "",
         size(cell.get("memory_bytes")),
-        progress,
+        f"{progress} {cell.get('message') or ''}".strip(),
     )
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def test_status_of_a_folder_without_a_farm_says_how_to_begin(farm: Farm) -> None
 
 
 def test_status_of_a_running_farm_shows_cells_budget_and_holds(farm: Farm, jobs: Jobs) -> None:
-    live = {
+    live: dict[str, Any] = {
         "stopping": False,
         "started_at": 1_800_000_000.0,
         "cells": [
@@ -53,7 +54,10 @@ def test_status_of_a_running_farm_shows_cells_budget_and_holds(farm: Farm, jobs:
                 "source": "notes",
                 "job_id": 3,
                 "memory_bytes": 120_000_000,
-                "progress": [3, 10],
+                "done": 3,
+                "total": 10,
+                "message": "pages",
+                "job_started": time.monotonic() - 5,
             }
         ],
         "budget": {"cpu": 2.0, "memory_bytes": 4_000_000_000, "cells": 4, "cpu_held": 1.0, "cells_held": 1},
@@ -77,10 +81,13 @@ def test_status_of_a_running_farm_shows_cells_budget_and_holds(farm: Farm, jobs:
     assert found["farm"]["state"] == "running"
     assert found["farm"]["pid"] == os.getpid()
     assert ISO.fullmatch(found["farm"]["started_at"])
-    assert found["cells"] == live["cells"]
+    (cell,) = found["cells"]
+    assert (cell["number"], cell["job_id"], cell["done"]) == (1, 3, 3)
+    assert 5 <= cell["job_held_s"] < 60
+    assert "job_started" not in cell
     assert "1.0 of 2.0 cores" in ran.out
     assert "it needs more memory than is free" in ran.out
-    assert "3/10" in ran.out
+    assert "3 of 10 pages" in ran.out
 
 
 def test_status_of_a_farm_about_to_open_its_socket_is_starting(farm: Farm, jobs: Jobs) -> None:
