@@ -34,8 +34,9 @@ CREATE INDEX document_unit ON document (source, unit) WHERE deleted_at IS NULL;
 -- * The index is written by its own statement, a chunk of documents at a time in the order of their ids
 --   (an id smaller than the last makes FTS5 flush): 30 MB/s; by triggers, row by row, 10 MB/s.
 -- * INSERT … SELECT from document is as fast as binding the texts a second time, and cannot disagree with it.
--- * automerge 8 and crisismerge 64 instead of 4 and 16: small transactions 25 instead of 21 MB/s, and no
---   merge that holds a commit for 200 ms. Larger pages (8 KiB), hashsize (4–32 MB) and page cache gained nothing.
+-- * automerge 8 and crisismerge 64 instead of 4 and 16: small transactions 25 instead of 21 MB/s; without
+--   automerge a crisis merge held a commit for 200 ms. Larger pages (8 KiB), hashsize (4–32 MB) and page
+--   cache (256 MB) gained nothing.
 -- * bm25 counts a word of the title five times.
 CREATE VIRTUAL TABLE document_fts USING fts5 (
     title, text, content="document", content_rowid="id", tokenize="unicode61 remove_diacritics 2"

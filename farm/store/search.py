@@ -122,13 +122,14 @@ def documents(
     offset: int = 0,
 ) -> list[DocumentRow]:
     """Documents by source and key: those that live, or the tombstones."""
+    where, values = ("source = ? AND ", [source]) if source is not None else ("", [])
+    state = "deleted_at IS NOT NULL" if deleted else "deleted_at IS NULL"
     with _reading(store) as db:
         return [
             DocumentRow(*row)
             for row in db.execute(
-                f"SELECT {_LISTED} FROM document WHERE (? IS NULL OR source = ?)"
-                " AND (deleted_at IS NOT NULL) = ? ORDER BY source, key LIMIT ? OFFSET ?",
-                (source, source, deleted, limit, offset),
+                f"SELECT {_LISTED} FROM document WHERE {where}{state} ORDER BY source, key LIMIT ? OFFSET ?",
+                (*values, limit, offset),
             )
         ]
 
