@@ -3,7 +3,8 @@
 The rules:
 
 1. A free cell goes to the highest class of priority that has a ready job; within the class to the source with
-   the smallest virtual time (`fairness`). A class passed over for AGEING_S rises by one, until it was served.
+   the smallest virtual time (`fairness`). A class passed over for AGEING_S rises by one, for one turn: that of
+   its first job, and the class is served when that job is.
 2. What does not fit (`admission`) lets others pass, for PATIENCE_S. After that, room is kept for it: whoever
    comes after it in rule 1 starts only if both fit beside everything that has started since. So once what ran
    before has ended, the one that waited fits.
@@ -57,7 +58,6 @@ class _Waiting:
     job_id: int
     since: float
     demand: Demand
-    priority: Priority
     started: Held
 
 
@@ -76,6 +76,7 @@ class _Turns:
         self.queues: list[Queue] = []
         self.ranks = [float(priority) for priority in _CLASSES]
         self.waiting: _Waiting | None = None
+        self.passed: set[Priority] = set()
         self.since: dict[int, float] = {}
         self.served_at = list(view.memory.served_at)
 
@@ -219,10 +220,13 @@ class _Turns:
         return batch_size(flow.lane.profile, reservation, flow.lane.ready - flow.placed, min(free, allowed))
 
     def _served(self, priority: Priority) -> None:
-        """The class has had its turn, unless the job that was placed passed one of its class that waits."""
-        if self.waiting is not None and self.waiting.priority is priority:
-            return
-        self.served_at[priority] = self.now
+        """The class has had its turn, unless the job that was placed passed one of its class."""
+        if priority not in self.passed:
+            self.served_at[priority] = self.now
+        self._end_turn(priority)
+
+    def _end_turn(self, priority: Priority) -> None:
+        """A class that had risen is itself again for the rest of the round."""
         if self.ranks[priority] != priority:
             self.ranks[priority] = float(priority)
             for queue in self.queues:
@@ -246,8 +250,11 @@ class _Turns:
             since = self.memory.held.get(job_id, self.now)
             if self.waiting is None and self.now - since >= PATIENCE_S:
                 started = self._started(since + PATIENCE_S)
-                self.waiting = _Waiting(job_id, since, demand, queue.priority, started)
+                self.waiting = _Waiting(job_id, since, demand, started)
             self.since[job_id] = since
+            # The turn of a class that has risen is for its first job; while that waits, the next round's is too.
+            self.passed.add(queue.priority)
+            self._end_turn(queue.priority)
         self._say(job_id, demand, reason)
 
     def _started(self, after: float) -> Held:

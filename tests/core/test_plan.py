@@ -335,10 +335,11 @@ def test_a_low_job_runs_within_its_bound_however_many_high_ones_arrive(same_sour
 
 def test_high_stays_high_beside_an_aged_backlog() -> None:
     backlog = Arrival(0.0, "archive", 3000)
-    urgent = [Arrival(400.0 + 10 * i, "archive", 1, Priority.HIGH) for i in range(10)]
-    simulation = Simulation(BUDGET, [Source("archive")], [backlog, *urgent])
-    simulation.run(510.0)
-    assert max(simulation.waits(priority=Priority.HIGH)) <= 2.0
+    urgent = Arrival(400.0, "archive", 100, Priority.HIGH)
+    simulation = Simulation(replace(BUDGET, cells=1), [Source("archive")], [backlog, urgent])
+    simulation.run(600.0)
+    ageing_turns = 100.0 / AGEING_S + 1
+    assert max(simulation.waits(priority=Priority.HIGH)) <= 100.0 + ageing_turns
 
 
 @pytest.mark.parametrize("priority", Priority)
@@ -356,6 +357,23 @@ def test_a_hungry_job_among_small_ones_runs_within_its_bound(priority: Priority)
     ageing_s = 2 * AGEING_S if priority is Priority.LOW else 0.0
     assert waited_s <= ageing_s + PATIENCE_S + 3 * longest_s
     assert simulation.reasons >= {HoldReason.YIELDING, HoldReason.MEMORY}
+
+
+def test_a_hungry_low_job_is_not_passed_for_ever_by_small_low_ones() -> None:
+    high = [Arrival(0.5 * i, "high", 2, Priority.HIGH) for i in range(800)]
+    low = [Arrival(1.0 * i, "low", 1, Priority.LOW) for i in range(300)]
+    hungry = Arrival(10.0, "hungry", 1, Priority.LOW)
+    sources = [
+        Source("high", profile(memory_mib=900), wall_s=lambda job: 2.0 + job % 3),
+        Source("low", profile(memory_mib=50, cpu=0.1)),
+        Source("hungry", profile(memory_mib=3900)),
+    ]
+    simulation = Simulation(BUDGET, sources, [*high, *low, hungry])
+    simulation.run(350.0)
+    (waited_s,) = simulation.waits("hungry")
+    assert waited_s <= 2 * (2 * AGEING_S) + PATIENCE_S + 10.0, (
+        "one turn for a low job before it, one of its own"
+    )
 
 
 def test_two_hungry_jobs_do_not_starve_each_other() -> None:
