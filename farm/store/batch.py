@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +23,7 @@ from farm.lines import Malformed, clean
 from farm.store.documents import Documents
 from farm.store.entry import Entry, json_text
 from farm.store.landing import Landed, Landing
+from farm.store.notes import is_stale, keep_unit, note_cursor, note_landing, note_unit, recall
 from farm.store.records import Records
 from farm.store.units import Listing
 
@@ -63,9 +63,9 @@ class Batch:
         if landing.stage is Stage.DISCOVER:
             self._read_discover(entry)
             self._settle_discover(entry)
-        elif self._is_stale(landing):
+        elif is_stale(self._db, landing):
             entry.stale = True
-            self._note(entry)
+            note_landing(self._db, entry, self._now)
         else:
             self._read_extract(entry)
             self._touched |= {unit, landing.attempt_id}
@@ -73,30 +73,16 @@ class Batch:
         return entry
 
     def _landed_before(self, landing: Landing) -> Landed | None:
-        noted = self._db.execute(
-            "SELECT new, changed, deleted, unchanged, rejected, moved, complete, stale, malformed"
-            " FROM landing WHERE attempt_id = ?",
-            (landing.attempt_id,),
-        ).fetchone()
-        if noted is None:
-            return None
         entry = Entry(landing)
+        if not recall(self._db, entry):
+            return None
         if landing.stage is Stage.DISCOVER:
             listing = Listing(self._db, entry, self._now)
             for line in landing.lines:
                 if isinstance(line, Unit | Gone) and line.key:
                     listing.add(line)
             listing.name_children()
-        entry.new, entry.changed, entry.deleted, entry.unchanged, entry.rejected, entry.moved = noted[:6]
-        entry.complete, entry.stale = map(bool, noted[6:8])
-        entry.malformed = json.loads(noted[8])
         return replace(entry.landed(), repeated=True)
-
-    def _is_stale(self, landing: Landing) -> bool:
-        found = self._db.execute(
-            "SELECT fence FROM unit WHERE source = ? AND key = ?", (landing.source, landing.key)
-        ).fetchone()
-        return found is not None and found[0] > landing.attempt_id
 
     def _read_extract(self, entry: Entry) -> None:
         for number, line in enumerate(entry.landing.lines, 1):
@@ -173,12 +159,12 @@ class Batch:
         self._flush()
         for entry in self._open:
             if entry.unchanged_unit:
-                self._keep_unit(entry)
+                keep_unit(self._db, entry, self._now)
             elif not entry.landing.partial:
                 self._documents.bury_unit(entry)
                 self._records.bury_unit(entry)
-                self._note_unit(entry)
-            self._note(entry)
+                note_unit(self._db, entry, self._now)
+            note_landing(self._db, entry, self._now)
         self._open.clear()
         self._touched.clear()
 
@@ -187,19 +173,8 @@ class Batch:
             self._documents.bury_unit(entry)
             self._bury_records(entry)
         if entry.state is not None:
-            self._db.execute(
-                "INSERT INTO cursor (source, value, landed_at, job_id, fence) VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (source) DO UPDATE SET value = excluded.value, landed_at = excluded.landed_at,"
-                " job_id = excluded.job_id, fence = excluded.fence WHERE fence <= excluded.fence",
-                (
-                    entry.landing.source,
-                    json_text(entry.state.value),
-                    self._now,
-                    entry.landing.job_id,
-                    entry.fence,
-                ),
-            )
-        self._note(entry)
+            note_cursor(self._db, entry, entry.state, self._now)
+        note_landing(self._db, entry, self._now)
 
     def _bury_records(self, entry: Entry) -> None:
         """Of the streams this listing spoke of, what it did not give; it may know nothing of the others."""
@@ -209,75 +184,6 @@ class Batch:
             (entry.landing.source, entry.fence, json_text(sorted(entry.streams))),
         ).fetchall()
         self._records.bury([row[0] for row in found], entry)
-
-    def _keep_unit(self, entry: Entry) -> None:
-        """The content is what it was: its version is noted. A unit not held has nothing to keep."""
-        landing = entry.landing
-        held = self._db.execute(
-            "UPDATE unit SET version = ?, uri = iif(? <> '', ?, uri), seen_at = max(seen_at, ?),"
-            " landed_at = ?, job_id = ?, fence = ? WHERE source = ? AND key = ? AND gone_at IS NULL"
-            " RETURNING documents",
-            (
-                landing.version,
-                landing.uri,
-                landing.uri,
-                landing.started_at,
-                self._now,
-                landing.job_id,
-                entry.fence,
-                landing.source,
-                landing.key,
-            ),
-        ).fetchone()
-        if held is not None:
-            entry.unchanged += held[0]
-
-    def _note_unit(self, entry: Entry) -> None:
-        landing = entry.landing
-        self._db.execute(
-            "INSERT INTO unit (source, key, version, content_hash, uri, documents, seen_at, landed_at,"
-            " job_id, fence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source, key) DO UPDATE SET"
-            " version = excluded.version, content_hash = excluded.content_hash, uri = excluded.uri,"
-            " documents = excluded.documents, seen_at = max(seen_at, excluded.seen_at),"
-            " landed_at = excluded.landed_at, job_id = excluded.job_id, fence = excluded.fence,"
-            " gone_at = NULL",
-            (
-                landing.source,
-                landing.key,
-                landing.version,
-                min(entry.hashes) if len(entry.hashes) == 1 else "",
-                landing.uri,
-                entry.new + entry.changed + entry.unchanged,
-                landing.started_at,
-                self._now,
-                landing.job_id,
-                entry.fence,
-            ),
-        )
-
-    def _note(self, entry: Entry) -> None:
-        landing = entry.landing
-        self._db.execute(
-            "INSERT INTO landing VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                landing.attempt_id,
-                landing.job_id,
-                landing.source,
-                landing.stage,
-                landing.key,
-                entry.new,
-                entry.changed,
-                entry.deleted,
-                entry.unchanged,
-                entry.rejected,
-                entry.moved,
-                len(entry.children),
-                entry.complete,
-                entry.stale,
-                json_text(entry.malformed),
-                self._now,
-            ),
-        )
 
 
 def _clean(landing: Landing) -> Landing:

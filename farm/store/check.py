@@ -14,8 +14,8 @@ from pathlib import Path
 
 from farm.errors import FarmError
 from farm.sqlite import open_reader
-from farm.store.documents import document_id
 from farm.store.query import Term, expression
+from farm.store.row import document_id
 
 SAMPLE = 200
 SHOWN = 3

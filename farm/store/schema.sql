@@ -120,6 +120,7 @@ CREATE TABLE landing (
     children     INTEGER NOT NULL,            -- units to extract
     complete     INTEGER NOT NULL,            -- the listing was
     stale        INTEGER NOT NULL,            -- a later attempt had landed this unit before: nothing was written
+    partial      INTEGER NOT NULL,            -- of an attempt that did not succeed
     malformed    TEXT NOT NULL,               -- JSON array: the first rejected lines, a sentence each
     landed_at    REAL NOT NULL
 ) STRICT;

@@ -80,11 +80,12 @@ class Store:
             return Batch(db, self._clock()).land(batch)
 
     def landed(self, attempt_ids: Iterable[int]) -> set[int]:
-        """Those of these attempts that have landed."""
+        """Those of these attempts that have landed whole; what a failed one left does not count."""
         return {
             row[0]
             for row in self._read(
-                "SELECT attempt_id FROM landing WHERE attempt_id IN (SELECT value FROM json_each(?))",
+                "SELECT attempt_id FROM landing"
+                " WHERE NOT partial AND attempt_id IN (SELECT value FROM json_each(?))",
                 json.dumps(list(attempt_ids)),
             )
         }

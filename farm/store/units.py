@@ -18,9 +18,10 @@ import msgspec
 from farm.connector import Gone, Unit
 from farm.core.job import RunType
 from farm.lines import clean
-from farm.store.documents import Documents, Move
+from farm.store.documents import Documents
 from farm.store.entry import Entry, json_text
 from farm.store.landing import Child
+from farm.store.moves import Move, move
 from farm.store.records import Records
 
 CHUNK_LINES = 5000
@@ -131,7 +132,7 @@ class Listing:
             " WHERE u.gone_at IS NULL AND u.fence < :fence AND l.uri <> '' AND l.uri <> u.uri",
             self._of,
         ).fetchall()
-        documents.move(self._entry, [Move(*row) for row in (*moved, *elsewhere)])
+        move(self._db, documents, self._entry, [Move(*row) for row in (*moved, *elsewhere)], self._now)
         self._db.executemany(
             "INSERT OR REPLACE INTO unit (source, key, version, content_hash, uri, documents, seen_at,"
             " landed_at, job_id, fence) SELECT source, :key, version, content_hash, :uri, documents,"

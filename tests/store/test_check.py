@@ -9,7 +9,7 @@ import pytest
 
 from farm.connector import Document, Element, Gone, Record, State
 from farm.store.check import RULES, check, jobs_of_documents
-from farm.store.documents import document_id
+from farm.store.row import document_id
 from farm.store.store import Store
 from tests.store.attempts import Attempts
 

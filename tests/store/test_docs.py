@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from farm.connector import Document, Element
-from farm.store import documents, query, snippet
+from farm.store import query, row, snippet
 from farm.store.store import Store
 from tests.store.attempts import Attempts, rows
 
@@ -56,7 +56,7 @@ def test_datasette_and_sqlite_utils_find_the_index(store: Store) -> None:
     assert found == ["document_fts"]
 
 
-@pytest.mark.parametrize("module", [documents, query, snippet], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [query, row, snippet], ids=lambda module: module.__name__)
 def test_the_examples_in_docstrings_are_true(module: ModuleType) -> None:
     failed, tried = doctest.testmod(module)
     assert (failed, tried > 0) == (0, True)

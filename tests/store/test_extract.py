@@ -190,6 +190,7 @@ def test_a_partial_extract_lands_what_it_found_and_leaves_the_unit_unread(
     assert counts(landed) == {"changed": 1}
     assert [row.key for row in documents(store.path)] == ["a#1", "a#2"]
     assert rows(store, "SELECT version FROM unit") == ["1"]
+    assert store.landed([1, 2]) == {1}
 
 
 def test_what_raises_while_landing_leaves_nothing_of_the_batch(store: Store, notes: Attempts) -> None:

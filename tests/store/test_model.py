@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from farm.connector import Document, Gone, Listing
 from farm.store.check import check
-from farm.store.documents import document_id
+from farm.store.row import document_id
 from farm.store.search import documents, search
 from farm.store.store import Store
 from tests.store.attempts import Attempts, names, rows, unit

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from farm.connector import Document, Gone, Listing, Record
-from farm.store.documents import document_id
+from farm.store.row import document_id
 from farm.store.store import Store
 from tests.store.attempts import Attempts, unit
 
