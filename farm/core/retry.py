@@ -185,12 +185,12 @@ def after(
     said = message or outcome.replace("_", " ")
     if outcome in STRIKES:
         if deaths >= rule.max_deaths or rule.strategy is Strategy.NONE:
-            return Quarantine(why, _given_up(said, deaths))
+            return Quarantine(why, _given_up(said, deaths, "dead workers"))
         return RetryAt(now + delay_s(rule, deaths, chance), costs_attempt=False, memory_bytes=memory_bytes)
     if outcome is Outcome.RATE_LIMITED and retry_after_s is not None and rule.strategy is not Strategy.NONE:
         return RetryAt(now + _asked_s(retry_after_s, rule, chance), costs_attempt=False)
     if attempts >= rule.max_attempts or rule.strategy is Strategy.NONE:
-        return Quarantine(why, _given_up(said, attempts))
+        return Quarantine(why, _given_up(said, attempts, "attempts"))
     return RetryAt(now + delay_s(rule, attempts, chance), costs_attempt=True)
 
 
@@ -222,8 +222,8 @@ def _asked_s(retry_after_s: float, policy: RetryPolicy, chance: float) -> float:
     return min(max(asked, 0.0), RETRY_AFTER_MAX_S) + policy.base_s * policy.jitter * chance
 
 
-def _given_up(message: str, failures: int) -> str:
-    return message if failures <= 1 else f"{message} (given up after {_times(failures)})"
+def _given_up(message: str, failures: int, of_what: str) -> str:
+    return message if failures <= 1 else f"{message} (gave up after {failures} {of_what})"
 
 
 def _times(n: int) -> str:
