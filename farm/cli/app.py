@@ -24,8 +24,12 @@ STARTING_S = 5.0
 
 def default_home() -> Path:
     """$FARM_HOME, else $XDG_STATE_HOME/farm, else ~/.local/state/farm."""
-    if own := os.environ.get("FARM_HOME"):
-        return Path(own)
+    own = os.environ.get("FARM_HOME")
+    return Path(own) if own else usual_home()
+
+
+def usual_home() -> Path:
+    """Where a command looks that is typed in another terminal, without any option or variable."""
     return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "farm"
 
 
@@ -117,13 +121,14 @@ class App:
 
     def say(self, command: str) -> str:
         """The command as this person has to type it."""
+        import shlex
         import shutil
 
         program = "farm" if shutil.which("farm") else sys.argv[0]
         if not program.endswith("farm"):
             program = "python -m farm.cli"
-        usual = self.home == default_home()
-        return f"{program} {command}" if usual else f"{program} --home {self.home} {command}"
+        where = "" if self.home == usual_home() else f" --home {shlex.quote(str(self.home))}"
+        return f"{program}{where} {command}"
 
 
 pass_app = click.make_pass_decorator(App)

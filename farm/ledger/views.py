@@ -1,6 +1,6 @@
 """Every question asked of the ledger: read-only connections, short transactions, times as Unix seconds.
 
-Counts come from `tally`, never from counting jobs; long lists are read page by page, so that no reader holds
+Counts come from `tally` and `total`, never from counting jobs; long lists are read page by page, so that no reader holds
 the write-ahead log open. A folder without a ledger reads like one where nothing has happened yet.
 """
 
@@ -41,15 +41,13 @@ def connect(home: Path) -> sqlite3.Connection:
 
 def job_counts(db: sqlite3.Connection) -> dict[str, int]:
     """Jobs per state, every state named."""
-    return _counted(db.execute("SELECT state, sum(n) FROM tally GROUP BY state"))
+    return _counted(db.execute("SELECT state, sum(n) FROM total GROUP BY state"))
 
 
 def source_counts(db: sqlite3.Connection) -> dict[str, dict[str, int]]:
     """Jobs per state of each source that ever had a run, every state named."""
     rows: dict[str, list[tuple[str, int]]] = {}
-    for source, state, n in db.execute(
-        "SELECT run.source, tally.state, sum(n) FROM tally JOIN run ON run.id = run_id GROUP BY 1, 2"
-    ):
+    for source, state, n in db.execute("SELECT source, state, n FROM total"):
         rows.setdefault(source, []).append((state, n))
     return {source: _counted(counts) for source, counts in rows.items()}
 

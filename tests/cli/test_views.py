@@ -35,6 +35,14 @@ def test_counts_name_every_state_and_agree_with_the_jobs(db: sqlite3.Connection)
     assert dict(tuple(row) for row in rows) == {s: n for s, n in views.job_counts(db).items() if n}
 
 
+def test_totals_follow_every_tally(db: sqlite3.Connection) -> None:
+    summed = db.execute(
+        "SELECT source, tally.state, sum(n) FROM tally JOIN run ON run.id = run_id GROUP BY 1, 2 ORDER BY 1, 2"
+    ).fetchall()
+    total = db.execute("SELECT source, state, n FROM total ORDER BY 1, 2").fetchall()
+    assert [tuple(row) for row in total] == [tuple(row) for row in summed]
+
+
 def test_counts_of_a_source_are_its_own(db: sqlite3.Connection) -> None:
     counts = views.source_counts(db)
     assert counts["mail"]["succeeded"] == 1
