@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +19,7 @@ from farm.connector import (
     SourceUnavailable,
     Transient,
 )
-from tests.connectors_command.conftest import Bench
+from tests.connectors_command.conftest import Bench, lives
 from tests.support.wait import until
 
 FOREVER = """
@@ -128,7 +126,7 @@ def test_a_program_that_is_there_passes_the_check(bench: Bench) -> None:
 
 @pytest.mark.parametrize("args", [[], ["deaf"]])
 def test_a_stop_ends_the_program_and_its_children(
-    bench: Bench, args: list[str], monkeypatch: pytest.MonkeyPatch, no_children_left: Callable[[], list[int]]
+    bench: Bench, args: list[str], monkeypatch: pytest.MonkeyPatch, no_children_left: None
 ) -> None:
     monkeypatch.setattr(command, "GRACE_S", 0.5)
     stop: list[bool] = []
@@ -143,22 +141,20 @@ def test_a_stop_ends_the_program_and_its_children(
     rest = list(items)
     assert time.monotonic() - began < 8
     assert all(isinstance(item, Document) for item in rest), "it did not get to its end: no listing"
-    until(lambda: not _lives(int(child.key)), what="its child is gone")
+    until(lambda: not lives(int(child.key)), what="its child is gone")
 
 
 def test_an_early_end_of_reading_kills_the_program_and_its_children(
-    bench: Bench, no_children_left: Callable[[], list[int]]
+    bench: Bench, no_children_left: None
 ) -> None:
     items = bench.iterate(FOREVER)
     child = next(items)
     assert isinstance(child, Document)
     items.close()  # type: ignore[attr-defined]
-    until(lambda: not _lives(int(child.key)), what="its child is gone")
+    until(lambda: not lives(int(child.key)), what="its child is gone")
 
 
-def test_a_child_that_keeps_the_pipe_open_does_not_keep_the_job(
-    bench: Bench, no_children_left: Callable[[], list[int]]
-) -> None:
+def test_a_child_that_keeps_the_pipe_open_does_not_keep_the_job(bench: Bench, no_children_left: None) -> None:
     began = time.monotonic()
     found = bench.discover(
         """
@@ -170,7 +166,7 @@ def test_a_child_that_keeps_the_pipe_open_does_not_keep_the_job(
     assert time.monotonic() - began < 15
     assert isinstance(found[0], Document)
     assert found[1] == Listing()
-    until(lambda: not _lives(int(found[0].key)), what="its child is gone")
+    until(lambda: not lives(int(found[0].key)), what="its child is gone")
 
 
 def test_a_slow_reader_loses_nothing_of_a_program_that_is_long_over(
@@ -194,14 +190,6 @@ def test_a_program_that_closes_its_output_is_waited_for(bench: Bench) -> None:
             os._exit(3)
             """
         )
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def test_the_signal_numbers_are_those_of_this_system() -> None:

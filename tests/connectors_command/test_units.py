@@ -26,7 +26,7 @@ PROGRAM = """
 
 def test_discover_lists_units_and_gets_the_cursor(bench: Bench) -> None:
     assert bench.discover(PROGRAM, mode="units", cursor=3, complete=True) == [
-        *(Unit(key, "1", {"n": 7}) for key in ("a", "b", "bad")),
+        *(Unit(key, f"{key}@1", {"n": 7}) for key in ("a", "b", "bad")),
         State({"was": 3}),
         Listing(complete=True),
     ]
@@ -34,7 +34,7 @@ def test_discover_lists_units_and_gets_the_cursor(bench: Bench) -> None:
 
 def test_discover_is_told_which_keys_are_asked_for(bench: Bench) -> None:
     found = bench.discover(PROGRAM, mode="units", complete=True, more={"paths": ["b"]})
-    assert found == [Unit("b", "1", {"n": 7}), State({"was": None}), Listing(complete=False)]
+    assert found == [Unit("b", "b@1", {"n": 7}), State({"was": None}), Listing(complete=False)]
 
 
 def test_extract_reads_one_unit(bench: Bench) -> None:
@@ -70,3 +70,11 @@ def test_a_listing_does_not_belong_into_extract(bench: Bench) -> None:
 def test_a_large_unit_reaches_a_program_that_does_not_read_it(bench: Bench) -> None:
     code = """print('{"type":"DOCUMENT","key":"a"}')"""
     assert bench.extract(code, Unit("a", "1", {"x": "y" * 1_000_000})) == [Document("a")]
+
+
+def test_two_units_of_one_version_are_not_taken_for_one_that_moved(bench: Bench) -> None:
+    """Versions of a program may be as plain as 1, 2, 3; it gets them back as it gave them."""
+    units = [item for item in bench.discover(PROGRAM, mode="units") if isinstance(item, Unit)]
+    assert len({unit.version for unit in units}) == 3
+    echo = """import json, sys; print(json.dumps({"type": "DOCUMENT", "key": json.load(sys.stdin)["version"]}))"""
+    assert bench.extract(echo, units[0]) == [Document("1")]

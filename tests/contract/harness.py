@@ -1,0 +1,146 @@
+"""What the contract suite needs to know of each connector: how to make it a real source, and how to change it.
+
+A new connector gets a harness here; without one the suite fails. The source has UNITS readable units and one
+that can never be read.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+GOOD = ("a.txt", "b.txt", "c.txt")
+BAD = "broken.pdf"
+
+
+@dataclass
+class Harness(ABC):
+    """One real source of a connector, in a folder of the test's own."""
+
+    name: ClassVar[str]
+    folder: Path
+    watched: ClassVar[bool] = False
+    """Whether the connector has a folder to watch."""
+
+    @abstractmethod
+    def build(self) -> dict[str, Any]:
+        """Make the source; its options."""
+
+    @abstractmethod
+    def wrong_options(self) -> list[tuple[dict[str, Any], str]]:
+        """Options, and where the error is placed."""
+
+    @abstractmethod
+    def unreachable(self) -> dict[str, Any]:
+        """Options of a source that is not there."""
+
+    @abstractmethod
+    def change(self, key: str) -> None: ...
+
+    @abstractmethod
+    def remove(self, key: str) -> None: ...
+
+    @abstractmethod
+    def grow(self) -> None:
+        """Make so many more units that listing them takes a while."""
+
+
+class LocalFilesHarness(Harness):
+    name = "local_files"
+    watched = True
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "files"
+
+    def build(self) -> dict[str, Any]:
+        self.root.mkdir()
+        for key in GOOD:
+            (self.root / key).write_text(f"This is what {key} says.\n")
+        (self.root / BAD).write_bytes(b"%PDF-1.7\nnothing of a PDF follows\n")
+        return {"path": str(self.root)}
+
+    def wrong_options(self) -> list[tuple[dict[str, Any], str]]:
+        return [
+            ({}, "path: is missing"),
+            ({"path": str(self.root), "exclud": ["*.tmp"]}, "exclud: unknown key; did you mean exclude"),
+            ({"path": str(self.root), "hidden": "perhaps"}, "hidden: "),
+        ]
+
+    def unreachable(self) -> dict[str, Any]:
+        return {"path": str(self.folder / "not-there")}
+
+    def change(self, key: str) -> None:
+        (self.root / key).write_text(f"{key} says something quite different now.\n")
+
+    def remove(self, key: str) -> None:
+        (self.root / key).unlink()
+
+    def grow(self) -> None:
+        for i in range(500):
+            (self.root / f"more-{i}.txt").write_text("more")
+
+
+class CommandHarness(Harness):
+    name = "command"
+
+    PROGRAM: ClassVar[str] = """
+import json, sys
+source = json.load(open(sys.argv[1]))
+step, given = sys.argv[2], json.load(sys.stdin)
+if step == "discover":
+    for key, unit in source.items():
+        print(json.dumps({"type": "UNIT", "key": key, "version": str(unit["version"])}), flush=True)
+elif given["key"].endswith(".pdf"):
+    print("it is broken", file=sys.stderr)
+    sys.exit(65)
+else:
+    text = source[given["key"]]["text"]
+    print(json.dumps({"type": "DOCUMENT", "key": given["key"], "text": text, "title": given["key"]}))
+"""
+
+    def build(self) -> dict[str, Any]:
+        (self.folder / "program.py").write_text(self.PROGRAM)
+        self._write({key: {"version": 1, "text": f"This is what {key} says."} for key in (*GOOD, BAD)})
+        argv = [sys.executable, str(self.folder / "program.py"), str(self.folder / "source.json")]
+        return {"argv": argv, "mode": "units", "complete": True}
+
+    def wrong_options(self) -> list[tuple[dict[str, Any], str]]:
+        return [
+            ({}, "argv: is missing"),
+            ({"argv": []}, "argv: "),
+            ({"argv": ["a"], "mod": "units"}, "mod: unknown key; did you mean mode?"),
+            ({"argv": ["a"], "mode": "batch"}, "mode: "),
+        ]
+
+    def unreachable(self) -> dict[str, Any]:
+        return {"argv": [str(self.folder / "not-there")]}
+
+    def change(self, key: str) -> None:
+        source = self._read()
+        source[key] = {"version": source[key]["version"] + 1, "text": "something quite different"}
+        self._write(source)
+
+    def remove(self, key: str) -> None:
+        source = self._read()
+        del source[key]
+        self._write(source)
+
+    def grow(self) -> None:
+        self._write(self._read() | {f"more-{i}.txt": {"version": 1, "text": "more"} for i in range(20_000)})
+
+    def _read(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "source.json").read_text())
+        return found
+
+    def _write(self, source: dict[str, Any]) -> None:
+        (self.folder / "source.json").write_text(json.dumps(source))
+
+
+HARNESSES: dict[str, type[Harness]] = {
+    harness.name: harness for harness in (LocalFilesHarness, CommandHarness)
+}

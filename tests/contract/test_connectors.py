@@ -1,0 +1,302 @@
+"""What the farm relies on, of every connector: one suite, a real source each."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farm import registry
+from farm.connector import Connector, ConnectorError, Document, InvalidInput, Item, Listing, Unit
+from farm.core.job import JobSpec, Launch, Limits, Outcome, Stage
+from farm.errors import ConfigErrors
+from farm.lines import decode, encode
+from farm.settings import parse
+from farm.store.landing import Landed, Landing
+from farm.store.store import Store
+from farm.workers.pool import Pool
+from tests.contract.harness import BAD, GOOD, HARNESSES, Harness
+from tests.support.plain_context import PlainContext
+from tests.support.wait import until
+
+
+class Bench:
+    """One connector on its source, called as a worker calls it: a new object for each call."""
+
+    def __init__(self, harness: Harness, folder: Path) -> None:
+        self.harness, self.folder = harness, folder
+        self.connector: type[Connector[Any]] = registry.load(harness.name)
+        self.options = harness.build()
+        self._attempts = itertools.count(1)
+
+    def context(self, options: dict[str, Any] | None = None, **more: Any) -> PlainContext:
+        model = self.connector.Options.model_validate(self.options if options is None else options)
+        carried = self.connector.Options.model_validate_json(model.model_dump_json(exclude_unset=True))
+        return PlainContext(carried, self.folder / f"scratch-{next(self._attempts)}", **more)
+
+    def discover(self, **more: Any) -> list[Item]:
+        return list(self.connector().discover(self.context(**more), None))
+
+    def units(self, **more: Any) -> dict[str, Unit]:
+        return {item.key: item for item in self.discover(**more) if isinstance(item, Unit)}
+
+    def extract(self, unit: Unit, **more: Any) -> list[Item]:
+        return list(self.connector().extract(self.context(**more), unit))
+
+
+@pytest.fixture(params=sorted(registry.BUILT_IN))
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+    return Bench(HARNESSES[request.param](tmp_path), tmp_path)
+
+
+def test_every_connector_of_the_farm_has_a_harness() -> None:
+    assert HARNESSES.keys() == registry.BUILT_IN.keys()
+
+
+def test_wrong_options_are_told_with_their_place(bench: Bench) -> None:
+    for options, where in bench.harness.wrong_options():
+        with pytest.raises(ConfigErrors) as raised:
+            parse(_toml(bench.harness.name, options), bench.folder / "farm.toml")
+        assert any(error.startswith(f"sources.it.options.{where}") for error in raised.value.errors), (
+            raised.value
+        )
+
+
+def test_good_options_pass_the_edge_and_say_what_can_be_watched(bench: Bench) -> None:
+    settings = parse(_toml(bench.harness.name, bench.options), bench.folder / "farm.toml")
+    again = bench.connector.Options.model_validate_json(settings.sources["it"].options_json)
+    watched = bench.connector().watch_path(again)
+    assert (watched is not None) == bench.harness.watched
+    if watched is not None:
+        assert bench.connector().watch_key(again, watched / GOOD[0]) in bench.units()
+        assert bench.connector().watch_key(again, Path("/elsewhere/entirely.txt")) is None
+
+
+def test_check_finds_nothing_wrong_with_a_good_source(bench: Bench) -> None:
+    assert bench.connector().check(bench.context()) is None
+
+
+def test_a_source_that_is_not_there_is_one_sentence(bench: Bench) -> None:
+    options = bench.harness.unreachable()
+    problem = bench.connector().check(bench.context(options))
+    assert problem
+    assert "\n" not in problem
+    with pytest.raises(ConnectorError) as raised:
+        list(bench.connector().discover(bench.context(options), None))
+    assert str(raised.value) == problem
+
+
+def test_discover_lists_every_unit_once_and_ends_with_its_listing(bench: Bench) -> None:
+    items = bench.discover()
+    keys = [item.key for item in items if isinstance(item, Unit)]
+    assert sorted(keys) == sorted([*GOOD, BAD])
+    assert all(item.version for item in items if isinstance(item, Unit))
+    assert [item for item in items if isinstance(item, Listing)] == [Listing(complete=True)]
+    assert isinstance(items[-1], Listing)
+
+
+def test_discover_twice_finds_the_same(bench: Bench) -> None:
+    assert bench.discover() == bench.discover()
+
+
+def test_a_change_changes_one_version(bench: Bench) -> None:
+    before = bench.units()
+    bench.harness.change("b.txt")
+    after = bench.units()
+    assert before.keys() == after.keys()
+    assert [key for key in before if before[key].version != after[key].version] == ["b.txt"]
+
+
+def test_what_is_removed_is_not_listed_in_a_complete_listing(bench: Bench) -> None:
+    bench.harness.remove("b.txt")
+    items = bench.discover()
+    assert "b.txt" not in {item.key for item in items if isinstance(item, Unit)}
+    assert Listing(complete=True) in items
+
+
+def test_asked_for_some_keys_it_claims_nothing_about_the_others(bench: Bench) -> None:
+    items = bench.discover(paths=["a.txt"])
+    assert "a.txt" in {item.key for item in items if isinstance(item, Unit)}
+    assert Listing(complete=True) not in items
+
+
+def test_each_good_unit_gives_a_document(bench: Bench) -> None:
+    units = bench.units()
+    for key in GOOD:
+        documents = [item for item in bench.extract(units[key]) if isinstance(item, Document)]
+        assert [document.key for document in documents] == [key]
+        assert f"what {key} says" in documents[0].text
+
+
+def test_extract_twice_gives_the_same(bench: Bench) -> None:
+    units = bench.units()
+    for key in GOOD:
+        assert bench.extract(units[key]) == bench.extract(units[key])
+
+
+def test_an_unreadable_unit_is_refused_alone_with_a_sentence(bench: Bench) -> None:
+    units = bench.units()
+    with pytest.raises(InvalidInput) as raised:
+        bench.extract(units[BAD])
+    assert str(raised.value).strip()
+    assert len(str(raised.value).splitlines()) == 1
+    assert bench.extract(units["a.txt"]), "the others are as readable as before"
+
+
+def test_a_unit_that_vanished_meanwhile_is_no_crash(bench: Bench) -> None:
+    unit = bench.units()["a.txt"]
+    bench.harness.remove("a.txt")
+    try:
+        items = bench.extract(unit)
+    except ConnectorError:
+        return
+    assert not any(isinstance(item, Document) for item in items)
+
+
+def test_everything_it_yields_survives_the_line(bench: Bench) -> None:
+    units = bench.units()
+    items = bench.discover() + [item for key in GOOD for item in bench.extract(units[key])]
+    assert all(decode(encode(item).rstrip(b"\n")) == item for item in items)
+
+
+def test_a_stop_ends_it_soon_and_claims_no_complete_listing(bench: Bench) -> None:
+    bench.harness.grow()
+    stop: list[bool] = []
+    items = bench.connector().discover(bench.context(stop=lambda: bool(stop)), None)
+    first = next(items)
+    stop.append(True)
+    began = time.monotonic()
+    rest = list(items)
+    assert time.monotonic() - began < 10
+    assert Listing(complete=True) not in [first, *rest]
+
+
+def test_nothing_is_left_behind(bench: Bench) -> None:
+    """No thread, no open file, no process, also when it is not read to its end."""
+    units = bench.units()
+    bench.extract(units["a.txt"])
+    before = _possessions()
+    for _ in range(3):
+        bench.discover()
+        bench.extract(units["a.txt"])
+        items = bench.connector().discover(bench.context(), None)
+        next(items)
+        items.close()  # type: ignore[attr-defined]
+    until(lambda: _possessions() == before, what=f"{_possessions()} is again {before}")
+
+
+def test_the_whole_way_lands_the_same_twice(bench: Bench, home: Path, pool: Pool, store: Store) -> None:
+    """Discover and extract in real workers, landed in a real store."""
+    way = Way(bench, home, pool, store)
+    discovered = way.go(Stage.DISCOVER)
+    assert discovered.complete
+    children = {child.key: child for child in discovered.children}
+    assert children.keys() == {*GOOD, BAD}
+
+    for key in GOOD:
+        assert way.go(Stage.EXTRACT, key, children[key].version, children[key].payload).new == 1
+    refused = way.run(Stage.EXTRACT, BAD, children[BAD].version, children[BAD].payload)
+    assert refused.outcome is Outcome.INVALID_INPUT
+
+    assert [child.key for child in way.go(Stage.DISCOVER).children] == [BAD], (
+        "what landed is not asked for again"
+    )
+    for key in GOOD:
+        again = way.go(Stage.EXTRACT, key, children[key].version, children[key].payload)
+        assert (again.new, again.changed, again.deleted) == (0, 0, 0)
+
+    bench.harness.change("a.txt")
+    bench.harness.remove("b.txt")
+    third = way.go(Stage.DISCOVER)
+    assert third.deleted == 1
+    changed = {child.key: child for child in third.children}
+    assert changed.keys() == {"a.txt", BAD}
+    assert way.go(Stage.EXTRACT, "a.txt", changed["a.txt"].version, changed["a.txt"].payload).changed == 1
+
+
+class Way:
+    """Launches one job at a time in the pool and lands what it found."""
+
+    def __init__(self, bench: Bench, home: Path, pool: Pool, store: Store) -> None:
+        self.bench, self.home, self.pool, self.store = bench, home, pool, store
+        self.options = bench.connector.Options.model_validate(bench.options).model_dump_json(
+            exclude_unset=True
+        )
+
+    def run(self, stage: Stage, key: str = "", version: str = "", payload: str = "") -> Any:
+        self.attempt = next(_attempts)
+        if stage is Stage.DISCOVER:
+            payload = json.dumps({"cursor": self.store.cursor("it"), "paths": None})
+        job = JobSpec(self.attempt, self.attempt, stage, key, version, payload)
+        limits = Limits(timeout_s=60, stall_s=60, memory_bytes=1 << 30, nice=0)
+        self.pool.launch(Launch(self.attempt, "it", self.bench.harness.name, self.options, (job,), limits))
+        [finished] = until(self.pool.poll, timeout_s=60)
+        [ending] = finished.endings
+        return ending
+
+    def go(self, stage: Stage, key: str = "", version: str = "", payload: str = "") -> Landed:
+        ending = self.run(stage, key, version, payload)
+        assert ending.outcome is Outcome.SUCCEEDED, ending
+        raw = (self.home / "spool" / f"{self.attempt}.jsonl").read_bytes()
+        lines = [decode(line) for line in raw[ending.start : ending.end].splitlines()]
+        [landed] = self.store.land(
+            [
+                Landing(
+                    "it", self.attempt, self.attempt, stage, lines, key, version, started_at=ending.started_at
+                )
+            ]
+        )
+        return landed
+
+
+_attempts = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("contract")
+
+
+@pytest.fixture(scope="module")
+def pool(home: Path) -> Iterator[Pool]:
+    found = Pool(home, cells=1, instance="contract", wake=lambda: None)
+    found.start()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "store.db") as found:
+        yield found
+
+
+def test_a_line_that_a_connector_calls_rejected_is_counted_and_shown(
+    tmp_path: Path, home: Path, pool: Pool, store: Store
+) -> None:
+    """The way of a bad line of a program: connector, worker, spool, store."""
+    harness = HARNESSES["command"](tmp_path)
+    bench = Bench(harness, tmp_path)
+    (tmp_path / "program.py").write_text("""print('{"type":"DOCUMENT","key":"a"}\\nnonsense')""")
+    bench.options = {**bench.options, "mode": "stream"}
+    landed = Way(bench, home, pool, store).go(Stage.DISCOVER)
+    assert (landed.new, landed.rejected) == (1, 1)
+    assert landed.malformed[0].startswith("line 2: ")
+    assert "nonsense" in landed.malformed[0]
+
+
+def _possessions() -> tuple[int, int, int]:
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return threading.active_count(), len(os.listdir("/proc/self/fd")), len(children)
+
+
+def _toml(connector: str, options: dict[str, Any]) -> str:
+    lines = [f"{key} = {json.dumps(value)}" for key, value in options.items()]
+    return "\n".join(["[sources.it]", f'connector = "{connector}"', "[sources.it.options]", *lines])
