@@ -40,7 +40,8 @@ def recover(ledger: Ledger, settler: Settler, home: Path) -> list[Salvaged]:
     lost: list[Ending] = []
     for launch in _open_launches(ledger):
         ends = {end.job: end for end in _ends(spool.path_of(home, launch.id))}
-        done, gone = [], []
+        done: list[JobSpec] = []
+        gone: list[JobSpec] = []
         for spec in launch.jobs:
             end = ends.get(spec.job_id)
             (done if end is not None and end.attempt == spec.attempt_id else gone).append(spec)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -23,6 +24,7 @@ from farm import home as homes
 from farm.core.admission import Budget
 from farm.core.job import Event
 from farm.dispatcher import Dispatcher
+from farm.errors import DiskFull
 from farm.intake import Request, admit
 from farm.lander import Lander
 from farm.ledger.ledger import Ledger
@@ -54,7 +56,12 @@ def run(home: Path, config: Path, *, drain: bool = False) -> int:
         try:
             farm.dispatcher.run()
         except sqlite3.DatabaseError as error:
-            raise sqlite.in_words(home / homes.LEDGER, error) from error
+            name = homes.STORE if error is farm.lander.failure else homes.LEDGER
+            raise sqlite.in_words(home / name, error) from error
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise DiskFull(error.filename or home) from error
+            raise
         if drain and farm.quarantined():
             return DRAINED_WITH_QUARANTINED
     return 0
@@ -74,7 +81,7 @@ class Farm:
 
     def start(self) -> None:
         home, settings, stack = self.home, self.settings, self._stack
-        reaper.sweep(home)
+        reaper.sweep(str(home))
         self.ledger = Ledger.open(home / homes.LEDGER)
         stack.callback(self.ledger.close)
         self.sources = {name: Source(source) for name, source in settings.sources.items()}
