@@ -6,6 +6,7 @@ Scratch paper of `plan`: made from the view, used up while cells are given out, 
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import takewhile
 
 from farm.core.admission import Budget, Demand
 from farm.core.fairness import charged, joined
@@ -103,15 +104,14 @@ class Queue:
 
         They are of one stage, and none has a reservation of its own.
         """
-        head = self.head
-        jobs = [head.job_id]
-        if not head.memory_bytes:
-            stage = head.stage
-            for ticket in self.heads[self.at + 1 : min(self.at + most, self.end)]:
-                if ticket.stage is not stage or ticket.memory_bytes:
-                    break
-                jobs.append(ticket.job_id)
-        return tuple(jobs)
+        head, rest = self.head, self.heads[self.at + 1 : min(self.at + most, self.end)]
+        if head.memory_bytes:
+            return (head.job_id,)
+        stage = head.stage
+        fellows = [ticket.job_id for ticket in rest if ticket.stage is stage and not ticket.memory_bytes]
+        if len(fellows) < len(rest):
+            fellows = [ticket.job_id for ticket in takewhile(lambda t: _need(t) == (stage, 0), rest)]
+        return (head.job_id, *fellows)
 
     def take(self, jobs: int) -> bool:
         """On past these jobs; False when there is nothing near that is worth trying."""

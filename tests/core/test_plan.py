@@ -297,7 +297,7 @@ def test_a_plan_keeps_budget_limits_and_sense(view: View) -> None:
     made = plan(view, NOW)
     started = places(made)
 
-    total = [*view.running, *started]
+    total: list[Running | Place] = [*view.running, *started]
     assert len(total) <= BUDGET.cells
     assert sum(run.memory_bytes for run in total) <= BUDGET.memory_bytes
     assert sum(run.cpu for run in total) <= BUDGET.cpu + 1e-6
