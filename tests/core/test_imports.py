@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     "core",
     "connector",
-    "lines errors words quantities telemetry triggers.cron",
-    "registry home swap sqlite machine control spool tables",
+    "lines errors words quantities fingerprint swap telemetry triggers.cron",
+    "registry home sqlite machine control spool tables",
     "settings",
     "ledger workers store triggers",
     "sources intake settle lander",
