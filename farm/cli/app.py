@@ -74,6 +74,20 @@ class App:
             return {}
         return {name: table for name, table in sources.items() if isinstance(table, dict)}
 
+    def config_fault(self) -> str:
+        """Why farm.toml cannot even be parsed; empty when it can, or is not there."""
+        import tomllib
+
+        try:
+            tomllib.loads(self.config.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            return f"{self.config} cannot be read: {error.strerror}"
+        except ValueError as error:
+            return f"{self.config} is not valid: {error}"
+        return ""
+
     def require_source(self, name: str) -> str:
         """The name, when farm.toml or the ledger knows it; raises UnknownSource."""
         known = list(self.tables())

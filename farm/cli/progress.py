@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 LOOK_S = 0.25
+IDLE_LOOK_S = 1.0
+"""The same while nothing runs: a farm that waits should cost nothing."""
 PLAIN_S = 5.0
 """How often a plain line is written while something moves."""
 STOPPING_S = 1.0
@@ -108,12 +110,14 @@ class Watcher:
         """Runs not yet said to be over: also those that began and ended between two looks."""
         begun = set(self._followed)
         if self._only is None:
-            for row in views.runs(self._db):
-                if row["id"] <= self._last:
-                    break
-                begun.add(row["id"])
-            self._last = max(begun, default=self._last)
+            new = views.runs_after(self._db, self._last)
+            self._last = max(new, default=self._last)
+            begun.update(new)
         return begun
+
+    def held(self) -> list[int]:
+        """Runs that cannot end before somebody resumes their jobs."""
+        return [run_id for run_id, row in self._followed.items() if row and row["state"] == "paused"]
 
     @property
     def quiet(self) -> bool:
@@ -164,6 +168,10 @@ def until_over(app: App, run_ids: Sequence[int]) -> list[Row]:
         while len(ended) < len(set(run_ids)):
             running = owner(app.home) is not None
             ended += watcher.look()
+            if held := watcher.held():
+                raise FarmError(
+                    f"run {held[0]} waits for you: jobs of it are paused (`farm jobs resume --all`)"
+                )
             if not running and len(ended) < len(set(run_ids)):
                 raise FarmNotRunning(app.home)
             time.sleep(LOOK_S)
@@ -191,7 +199,7 @@ class Showing(threading.Thread):
                 self._follow(watcher)
             finally:
                 watcher.close()
-        except (FarmError, sqlite3.Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001  # whatever ails the progress must not ail the farm
             click.echo(f"farm: progress cannot be shown: {error}", err=True)
 
     def close(self) -> None:
@@ -206,7 +214,7 @@ class Showing(threading.Thread):
         welcomed = self._drain
         quiet = 0
         asked_at, told = time.monotonic(), False
-        while not self._over.wait(LOOK_S):
+        while not self._over.wait(IDLE_LOOK_S if welcomed and watcher.quiet else LOOK_S):
             watcher.look()
             if not told and not watcher.quiet and time.monotonic() > asked_at + STOPPING_S:
                 asked_at = time.monotonic()

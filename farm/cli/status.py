@@ -43,6 +43,7 @@ def _collect(app: App) -> dict[str, Any]:
             "pid": pid,
             "home": str(app.home.absolute()),
             "config": str(app.config.absolute()),
+            "config_error": app.config_fault(),
             "started_at": said.get("started_at"),
         },
         "jobs": views.job_counts(db),
@@ -75,6 +76,8 @@ def _print(app: App, found: dict[str, Any], now: float) -> None:
         )
     for hold in found["holds"]:
         click.echo(show.printable(f"held: {hold.get('source', '')}: {hold.get('sentence', '')}"))
+    if farm["config_error"]:
+        click.echo(f"\n{show.printable(farm['config_error'])}")
     if found["sources"]:
         click.echo()
         heads = (
@@ -93,7 +96,7 @@ def _print(app: App, found: dict[str, Any], now: float) -> None:
         for row in found["sources"]:
             if row["degraded"]:
                 click.echo(show.printable(f"{row['name']}: {row['degraded']}"))
-    else:
+    elif not farm["config_error"]:
         click.echo(f"no sources yet: add a folder with `{app.say('add FOLDER')}`")
 
 

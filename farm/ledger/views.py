@@ -1,7 +1,7 @@
 """Every question asked of the ledger: read-only connections, short transactions, times as Unix seconds.
 
-Counts come from `tally` and `total`, never from counting jobs; long lists are read page by page, so that no reader holds
-the write-ahead log open. A folder without a ledger reads like one where nothing has happened yet.
+Counts come from `tally` and `total`, never from counting jobs; long lists are read page by page, so that no
+reader holds the write-ahead log open. A folder without a ledger reads like one where nothing has happened yet.
 """
 
 from __future__ import annotations
@@ -207,6 +207,11 @@ def open_runs(db: sqlite3.Connection) -> list[Row]:
         if job_state in STATES:
             at["jobs"][job_state] = n
     return list(found.values())
+
+
+def runs_after(db: sqlite3.Connection, last: int) -> list[int]:
+    """Ids of the runs that began after this one."""
+    return [row[0] for row in db.execute("SELECT id FROM run WHERE id > ? ORDER BY id", (last,))]
 
 
 def measured(db: sqlite3.Connection, source: str) -> list[Row]:

@@ -307,3 +307,11 @@ def test_names_that_would_steer_a_terminal_are_shown_harmless(farm: Farm, jobs: 
     db.close()
     assert "a\ufffd[31m [b]x[/b]" in farm("jobs", "list").out
     assert json.loads(farm("jobs", "list", "--format", "json").out)[1]["key"] == "a\x1b[31m\n[b]x[/b]"
+
+
+def test_settings_that_cannot_be_parsed_are_named_by_status(farm: Farm, jobs: Jobs) -> None:
+    (farm.home / "farm.toml").write_text("[sources.notes\n")
+    ran = farm("status")
+    assert ran.code == 0
+    assert "farm.toml is not valid" in ran.out
+    assert "line 1" in farm("status", "--format", "json").json["farm"]["config_error"]

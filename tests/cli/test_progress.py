@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from farm import home as homes
+from farm.cli.progress import Watcher
+from farm.core.job import Event, Outcome, RunType, Stage
+from farm.ledger import views
+from farm.ledger.ledger import Ledger, NewJob
+
+
+class Work:
+    """Runs of one job each, ended at will."""
+
+    def __init__(self, home: Path) -> None:
+        homes.prepare(home)
+        self.ledger = Ledger.open(home / homes.LEDGER)
+
+    def begin(self, source: str, jobs: int = 1) -> int:
+        with self.ledger.transaction():
+            run_id = self.ledger.create_run(source, RunType.FULL, "manual")
+            assert run_id is not None
+            new = [NewJob(Stage.EXTRACT, f"{run_id}.{n}", "1") for n in range(jobs)]
+            self.ledger.submit(run_id, source, new, 1)
+        return run_id
+
+    def succeed(self, run_id: int, *, new: int = 0, count: int | None = None) -> None:
+        ids = [row["id"] for row in views.jobs(self.ledger_db(), run_id=run_id) if row["state"] == "pending"]
+        with self.ledger.transaction():
+            some = ids[:count]
+            self.ledger.lease(some, cpu=1.0, memory_bytes=1)
+            self.ledger.move(some, Event.SUCCEED, outcome=Outcome.SUCCEEDED)
+            self.ledger.connection.execute(
+                "UPDATE attempt SET outcome = 'succeeded', ended_at = started_at, wall_s = 0 WHERE outcome IS NULL"
+            )
+            self.ledger.count_documents(ids[0], new=new)
+
+    def ledger_db(self) -> sqlite3.Connection:
+        return views.connect(self.ledger.path.parent)
+
+
+@pytest.fixture
+def work(home: Path) -> Work:
+    return Work(home)
+
+
+def ids(rows: list[views.Row]) -> list[int]:
+    return [row["id"] for row in rows]
+
+
+def test_a_run_is_followed_to_its_end(home: Path, work: Work, capsys: pytest.CaptureFixture[str]) -> None:
+    watcher = Watcher(views.connect(home))
+    run_id = work.begin("notes", jobs=3)
+    assert watcher.look() == []
+    work.succeed(run_id, count=1)
+    assert watcher.look() == []
+    assert not watcher.quiet
+    work.succeed(run_id, new=2)
+    assert ids(watcher.look()) == [run_id]
+    assert watcher.quiet
+    assert f"notes: run {run_id} succeeded in " in (said := capsys.readouterr().err)
+    assert said.endswith(": 2 new\n")
+    assert watcher.look() == []
+    watcher.close()
+
+
+def test_runs_shorter_than_a_look_are_reported_too(home: Path, work: Work) -> None:
+    old = work.begin("notes")
+    work.succeed(old)
+    watcher = Watcher(views.connect(home), last=old)
+    first, second = work.begin("notes"), work.begin("mail")
+    work.succeed(first)
+    work.succeed(second)
+    assert ids(watcher.look()) == [first, second]
+    watcher.close()
+
+
+def test_runs_that_bring_nothing_are_told_once_a_source(
+    home: Path, work: Work, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watcher = Watcher(views.connect(home))
+    for new in (0, 0, 5, 0):
+        work.succeed(work.begin("notes"), new=new)
+        watcher.look()
+    said = capsys.readouterr().err.splitlines()
+    assert [line.rpartition(": ")[2] for line in said] == ["nothing new", "5 new"]
+    watcher.close()
+
+
+def test_only_the_runs_asked_for_are_followed(
+    home: Path, work: Work, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, other = work.begin("notes"), work.begin("mail")
+    watcher = Watcher(views.connect(home), only=[mine])
+    work.succeed(other)
+    assert watcher.look() == []
+    work.succeed(mine)
+    assert ids(watcher.look()) == [mine]
+    assert "mail" not in capsys.readouterr().err
+    watcher.close()
+
+
+def test_a_run_whose_jobs_are_paused_is_known_to_be_held(home: Path, work: Work) -> None:
+    run_id = work.begin("notes")
+    watcher = Watcher(views.connect(home), only=[run_id])
+    with work.ledger.transaction():
+        work.ledger.move([1], Event.PAUSE, actor="ada")
+    watcher.look()
+    assert watcher.held() == [run_id]
+    watcher.close()
