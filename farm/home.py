@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+from farm import swap
 from farm.errors import FarmRunning, HomeUnusable
 
 LEDGER = "ledger.db"
@@ -39,7 +40,10 @@ class Lock:
         self._fd: int | None = None
 
     def acquire(self) -> None:
-        """Raises FarmRunning when another process holds it, HomeUnusable when it cannot be made."""
+        """Raises FarmRunning when another process holds it, HomeUnusable when it cannot be made.
+
+        Whoever holds it sees one state: a restore that was cut short is completed first.
+        """
         try:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -60,6 +64,7 @@ class Lock:
         try:
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+            swap.complete(self.path.parent)
         except OSError as error:
             self.release()
             raise HomeUnusable(self.path.parent, error.strerror or str(error)) from None

@@ -70,6 +70,11 @@ def open_reader(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
         raise in_words(path, error) from error
 
 
+def open_still(path: Path) -> sqlite3.Connection:
+    """A file that nobody writes, such as a backup: nothing is made beside it, and its folder may be read-only."""
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, isolation_level=None)
+
+
 def _migrate(
     connection: sqlite3.Connection, path: Path, found: int, version: int, migrations: Mapping[int, str]
 ) -> None:
