@@ -18,6 +18,7 @@ from pydantic import ByteSize, field_validator
 
 from connectors.files.extract import parts_of
 from connectors.files.names import key_of, path_of, uri_of
+from connectors.files.ocr import missing_for
 from connectors.files.reading import open_beneath, read, version_of
 from connectors.files.rules import IGNORE_FILES, Rules
 from connectors.files.walk import Found, Missing, Walk
@@ -86,7 +87,7 @@ class LocalFiles(Connector[LocalFilesOptions]):
             _look_into(ctx.options.path)
         except SourceUnavailable as error:
             return str(error)
-        return None
+        return missing_for(ctx.options.ocr) or None if ctx.options.ocr else None
 
     def discover(self, ctx: Context[LocalFilesOptions], cursor: Any) -> Iterator[Item]:
         root = ctx.options.path

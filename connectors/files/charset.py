@@ -47,6 +47,8 @@ def decode(data: bytes, *, markup: bool = False, declared: str = "") -> tuple[st
     `markup`: honour the charset that XML or HTML declares in itself. Line ends become newlines.
     """
     text, charset = _decode(data, markup, declared)
+    if "\0" in text:  # what a crash leaves in a log; neither JSON nor SQLite's search would like it
+        text = text.replace("\0", "")
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text, charset
@@ -91,7 +93,7 @@ def _known(declared: str) -> str:
 
 def _wide(head: bytes) -> str | None:
     """UTF-16 and UTF-32 without a mark show by where their zeros stand."""
-    if b"\x00" not in head or len(head) < 4:
+    if head.count(0) * 5 < len(head) or len(head) < 4:
         return None
     quarter = len(head) // 4
     zeros = [head[offset::4].count(0) for offset in range(4)]

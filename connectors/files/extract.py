@@ -41,7 +41,7 @@ def _read(data: bytes, path: str, ocr: str) -> Parts:
 
             return read_rich(data, kind, ocr=ocr)
         case Family.HTML:
-            from connectors.files.web import read_page
+            from connectors.files.pages import read_page
 
             return read_page(data, kind)
         case Family.MAIL:

@@ -15,9 +15,9 @@ from email.utils import getaddresses
 from connectors.files.charset import decode
 from connectors.files.dates import timestamp
 from connectors.files.kinds import HTML, Kind
+from connectors.files.pages import read_page
 from connectors.files.parts import Parts
 from connectors.files.plain import paragraphs
-from connectors.files.web import read_page
 from farm.connector import Element, InvalidInput
 
 _SHOWN = ("Subject", "From", "To", "Cc", "Date")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from connectors.files import office
 from connectors.files.dates import timestamp
 from connectors.files.kinds import DOCX, ODP, ODS, ODT, PDF, PPTX, XLS, XLSX, Kind
+from connectors.files.ocr import missing_for, point_to
 from connectors.files.parts import Parts
 from connectors.files.plain import paragraphs
 from farm.connector import Element, InvalidInput, MissingDependency
@@ -44,6 +45,7 @@ _KEPT = _DESCRIPTION.split()
 _BROKEN = re.compile(
     r"zip archive|checksum|deflate|formaterror|cfb error|unexpected e(?:nd|of)|end of file|trailer"
 )
+_MARKS = re.compile(r"!\[[^\]]*\]\([^)]*\)|</?u>|\*\*")
 _PREFIX = re.compile(r"^(?:\w+Error: |[\w ]*(?:failed|error)(?: to [\w ]+)?: )+", re.I)
 
 
@@ -64,10 +66,12 @@ def read_rich(data: bytes, kind: Kind, *, ocr: str = "") -> Parts:
     _describe(parts, result.metadata)
     if kind is PDF:
         parts.elements = list(_pages(result))
+        if not parts.text:
+            parts.metadata["scanned"] = True  # pages without a letter in them: only ocr can read them
     elif kind in _SHEETS:
         parts.elements = list(_sheets(result))
     else:
-        parts.elements = list(_nodes(_run(data, kind, ocr, "markdown") if kind is PPTX else result))
+        parts.elements = list(_nodes(result)) if kind is not PPTX else _slides(data, kind, ocr)
     if kind is DOCX:
         office.mark_list_items(data, parts.elements)
     if not parts.title:
@@ -82,6 +86,8 @@ def _run(data: bytes, kind: Kind, ocr: str, rendering: str) -> Any:
         raise MissingDependency(
             f"reading a {kind.label} needs kreuzberg: pip install 'connector-farm[documents]'"
         ) from error
+    if ocr:
+        point_to(ocr)
     try:
         structure = kind is not PDF and kind not in _SHEETS
         return kreuzberg.extract_bytes_sync(data, kind.mime, _config(ocr, rendering, structure))
@@ -115,8 +121,8 @@ def _explained(error: BaseException, kind: Kind, ocr: str) -> Exception:
     lower = message.lower()
     if "password" in lower or "encrypt" in lower:
         return InvalidInput("encrypted: needs a password")
-    if ocr and "tesseract" in lower:
-        return MissingDependency(f"ocr needs tesseract's data for {ocr}: {message[:200]}")
+    if ocr and "tesseract" in lower and (why := missing_for(ocr)):
+        return MissingDependency(why)
     if not isinstance(error, Exception) or _BROKEN.search(lower):
         return InvalidInput(f"damaged {kind.label}: cut short or overwritten")
     if "security limit" in lower:
@@ -160,6 +166,16 @@ def _sheets(result: Any) -> Iterator[Element]:
         text = "\n".join("\t".join(row) for row in table.cells)
         if text.strip():
             yield Element("Table", text)
+
+
+def _slides(data: bytes, kind: Kind, ocr: str) -> list[Element]:
+    """Only the Markdown rendering knows titles and tables of slides; what it adds of Markdown is taken off."""
+    elements = []
+    for element in _nodes(_run(data, kind, ocr, "markdown")):
+        text = _MARKS.sub("", element.text)
+        if text.strip():
+            elements.append(Element(element.type, text, element.metadata))
+    return elements
 
 
 def _nodes(result: Any) -> Iterator[Element]:

@@ -77,8 +77,10 @@ _MAIL_HEADER = re.compile(
 )
 
 
-def is_text(head: bytes) -> bool:
+def is_text(head: bytes, *, named: bool = False) -> bool:
     """Whether these first bytes can be text in some charset.
+
+    `named`: they are called text, and may hold a zero here and there, as logs do after a crash.
 
     >>> is_text("naïve".encode("latin-1")), is_text("né".encode("utf-16")), is_text(b"\\x00\\x01\\x02\\x03")
     (True, True, False)
@@ -86,6 +88,8 @@ def is_text(head: bytes) -> bool:
     if head.startswith(_BOMS):
         return True
     if b"\x00" in head:  # UTF-16 and UTF-32 without a mark: nearly every other byte is zero, on one side only
+        if named and head.count(0) * 20 <= len(head):
+            return is_text(head.replace(b"\x00", b""))
         even, odd = head[::2].count(0), head[1::2].count(0)
         few, many = sorted((even, odd))
         return many > len(head) * 0.35 and (few < len(head) * 0.02 or few > len(head) * 0.2)
@@ -131,7 +135,7 @@ def kind_of(data: bytes, name: str) -> Kind:
             return Kind(Family.IMAGE, mime, "image")
     if (what := _binary(head)) is not None:
         raise InvalidInput(f"not a document: {what}")
-    if not is_text(head):
+    if not is_text(head, named=named is not None and named.family not in (Family.RICH, Family.IMAGE)):
         if named is None or named.family in (Family.RICH, Family.IMAGE):
             label = "document" if named is None else named.label
             raise InvalidInput(f"damaged {label}: it does not begin as one")
