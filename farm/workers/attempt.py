@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from farm.connector import Connector, Item, Listing, Log, Progress, Unit
+from farm.connector import Connector, Document, Item, Listing, Log, Progress, Unit
 from farm.core.job import JobSpec, Launch, Outcome, Reason, Stage
 from farm.lines import MAX_LINE_BYTES, encode
 from farm.workers.beat import Beat
@@ -113,6 +113,8 @@ class Attempt:
     def _encoded(self, item: Item) -> bytes:
         if not isinstance(item, Item):
             raise Refused(f"it yielded a {type(item).__name__}, which is no item", Reason.CONNECTOR_ERROR)
+        if isinstance(item, Document) and len(item.text) > MAX_LINE_BYTES:
+            raise _too_large(item, len(item.text))  # known before seconds are spent on encoding it
         try:
             raw = encode(item)
         except (TypeError, ValueError, RecursionError) as error:
@@ -120,11 +122,15 @@ class Attempt:
                 f"it yielded a {type(item).__name__} that JSON cannot hold: {error}", Reason.CONNECTOR_ERROR
             ) from error
         if len(raw) > MAX_LINE_BYTES:
-            raise Refused(
-                f"it yielded a {type(item).__name__} of {len(raw):,} bytes; the most is {MAX_LINE_BYTES:,}",
-                Reason.RESOURCE_EXHAUSTED,
-            )
+            raise _too_large(item, len(raw))
         return raw
+
+
+def _too_large(item: Item, size: int) -> Refused:
+    what = type(item).__name__
+    return Refused(
+        f"it yielded a {what} of {size:,} bytes; the most is {MAX_LINE_BYTES:,}", Reason.RESOURCE_EXHAUSTED
+    )
 
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "warn": 30, "rejected": 30, "error": 40, "critical": 50}

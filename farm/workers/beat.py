@@ -37,11 +37,11 @@ _STRAYS_MOST = 120
 
 
 class Position(NamedTuple):
-    """Where the worker is. `index` counts the launch's jobs from 0; NOWHERE before the first."""
+    """Where the worker is. `nth` counts the launch's jobs from 0; NOWHERE before the first."""
 
     seq: int
     launch_id: int
-    index: int
+    nth: int
     started: float
     """CLOCK_MONOTONIC, seconds."""
     started_at: float

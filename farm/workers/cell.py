@@ -156,7 +156,7 @@ class Cell:
     def halt(self) -> None:
         """Tell pebble that its work is over, so that it takes no step of its own when the process dies."""
         if hasattr(self, "_pebble"):
-            self._pebble.stop()
+            self._pebble.stop()  # type: ignore[no-untyped-call]
 
     def exit_code(self) -> int | None:
         """As multiprocessing has it: negative for a signal, None while it lives."""
@@ -166,7 +166,7 @@ class Cell:
     def dispose(self) -> None:
         """Give back everything of a dead cell: threads, pipes, semaphores, files. Takes a second; no hurry."""
         if hasattr(self, "_pebble"):
-            self._pebble.stop()
+            self._pebble.stop()  # type: ignore[no-untyped-call]
             # Pebble closes its pipes while a thread of its own may be about to read them: let it leave first.
             time.sleep(PEBBLE_POLL_S * 1.2)
             with contextlib.suppress(RuntimeError, OSError):
@@ -229,7 +229,7 @@ def stop_forkserver() -> None:
 
 
 def _server() -> Any:
-    return multiprocessing.forkserver._forkserver  # type: ignore[attr-defined]
+    return multiprocessing.forkserver._forkserver
 
 
 @contextlib.contextmanager

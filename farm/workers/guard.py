@@ -12,7 +12,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from farm.workers import reaper
@@ -36,7 +35,6 @@ class Guard:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", code, root, str(reader), str(home)],
                 pass_fds=held,
-                start_new_session=True,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -73,25 +71,17 @@ class Guard:
 
 def main(reader: int, home: str) -> None:
     """The guard's own life."""
+    os.setsid()  # here, not by the farm: to the farm a child in another session is an orphan until it is known
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     if os.read(reader, 1) == GOODBYE:
         return
-    deadline = time.monotonic() + PATIENCE_S
-    quiet = 0
-    while quiet < 3 and time.monotonic() < deadline:
-        found = _without_tracker(reaper.strays(home))
-        if found:
-            quiet = 0
-            reaper.kill_all(found, 1.0)
-        else:
-            quiet += 1
-            time.sleep(0.02)
+    reaper.sweep(home, spare=_tidies_up, patience_s=PATIENCE_S)
 
 
-def _without_tracker(found: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """multiprocessing's resource tracker ends by itself when the others have, and tidies up before it."""
-    return [(pid, start) for pid, start in found if b"resource_tracker" not in _command(pid)]
+def _tidies_up(pid: int) -> bool:
+    """multiprocessing's resource tracker ends by itself when the others have, and removes semaphores first."""
+    return b"resource_tracker" in _command(pid)
 
 
 def _command(pid: int) -> bytes:

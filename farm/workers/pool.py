@@ -106,7 +106,14 @@ class Pool:
     # What the dispatcher calls
 
     def start(self) -> None:
-        """End what an earlier farm left here, then make one cell warm."""
+        """End what an earlier farm left here, then make one cell warm.
+
+        One pool at a time in a process: to it, every child in a session of its own is an orphan of a worker.
+        """
+        global _open
+        if _open is not None:
+            raise RuntimeError("this process has a pool already")
+        _open = self
         for name in ("spool", "beat", "scratch"):
             (self.home / name).mkdir(parents=True, exist_ok=True)
         swept = reaper.sweep(str(self.home))
@@ -164,7 +171,7 @@ class Pool:
                 cell.skips[job_id] = (outcome, message)
                 if cell.beat.skip(index) and cell.state is not CellState.ENDING:
                     position = cell.beat.position()
-                    if position.launch_id != launch_id or position.index != index:
+                    if position.launch_id != launch_id or position.nth != index:
                         return  # the watch ends it should it have begun meanwhile
             self.end(cell, Cause(outcome, message, job_id=job_id))
 
@@ -207,15 +214,22 @@ class Pool:
         self._reap()
         if self._guard is not None:
             self._guard.dismiss()
+        global _open
+        _open = None
 
     # Cells
 
     def _warm_cell(self, launch: Launch) -> Cell | None:
-        """The idle cell that suits best, if one does."""
+        """The idle cell that suits best, if one does; else one that is being built for nobody yet."""
         idle = [c for c in self.cells.values() if c.state is CellState.IDLE]
         fit = [c for c in idle if _suits(c, launch)]
         if fit:
             return max(fit, key=lambda c: (_kinship(c, launch), -c.number))
+        unborn = [
+            c for c in self.cells.values() if c.state is CellState.BUILDING and not (c.launch or c.cause)
+        ]
+        if unborn:
+            return unborn[0]
         if idle and len(self.cells) >= self.most:
             self._retire(idle[0])
         return None
@@ -303,12 +317,8 @@ class Pool:
                 self.end(cell, cause)
                 return
             cell.memory_bytes, cell.nice, cell.idle_since = envelope.memory_bytes, envelope.nice, self.clock()
-        self._finish(cell, None)
-        with self.lock:
-            fat = envelope.memory_bytes > max(launch.limits.memory_bytes // 2, SMALL_BYTES)
-            if cell.state is CellState.IDLE and cell.launch is None and (fat or envelope.doubtful):
-                self._retire(cell)
-                self._keep_one_warm()
+        fat = envelope.memory_bytes > max(launch.limits.memory_bytes // 2, SMALL_BYTES)
+        self._finish(cell, None, retire=fat or bool(envelope.doubtful))
 
     def _distrust(self, cell: Cell, launch: Launch, error: BaseException) -> None:
         time.sleep(0.2)  # a dead worker is seen by its sentinel meanwhile, with its exit code
@@ -368,7 +378,9 @@ class Pool:
         cell.state = CellState.ENDING
         self._hand(self._end, cell, Cause(Outcome.INTERRUPTED, "retired"))
 
-    def _finish(self, cell: Cell, cause: Cause | None, found: scene.Found | None = None) -> None:
+    def _finish(
+        self, cell: Cell, cause: Cause | None, found: scene.Found | None = None, *, retire: bool = False
+    ) -> None:
         """The launch is over: say so. Without a cause the cell lives on, idle."""
         launch = cell.launch
         done = None
@@ -400,6 +412,9 @@ class Pool:
             cell.launch = None
             if cause is None:
                 cell.state = CellState.IDLE
+                if retire:
+                    self._retire(cell)
+                    self._keep_one_warm()
             elif self.cells.get(cell.number) is cell:
                 del self.cells[cell.number]
                 self._keep_one_warm()
@@ -444,7 +459,7 @@ class Pool:
         launch, position, sign = cell.launch, None, None
         if launch is not None and cell.state is not CellState.BUILDING:
             position, sign = cell.beat.position(), cell.beat.last_sign()
-            if position.launch_id != launch.id or position.index < 0:
+            if position.launch_id != launch.id or position.nth < 0:
                 position = None
         return CellFacts(
             cell.number,
@@ -453,7 +468,7 @@ class Pool:
             cell.connector,
             cell.source,
             launch.id if launch else None,
-            launch.jobs[position.index].job_id if launch and position else None,
+            launch.jobs[position.nth].job_id if launch and position else None,
             position.started if position else None,
             sign.done if sign else 0,
             sign.total if sign else None,
@@ -495,5 +510,6 @@ def _blame_first(cause: Cause, launch: Launch) -> Cause:
     return Cause(cause.outcome, cause.message, cause.reason, launch.jobs[0].job_id, cause.exit, cause.signal)
 
 
+_open: Pool | None = None
 _encoder = msgspec.json.Encoder()
 _envelopes = msgspec.json.Decoder(Envelope)

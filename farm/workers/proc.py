@@ -1,5 +1,8 @@
 """Reading /proc. Standard library only: the guard imports it in a bare interpreter."""
 
+# Read ten times a second; a Path for each process would cost as much as the reading.
+# ruff: noqa: PTH110, PTH123, PTH208
+
 from __future__ import annotations
 
 import ctypes
@@ -106,7 +109,7 @@ def descendants(pid: int) -> list[Stat]:
 def environment(pid: int) -> bytes:
     """The environment a process was started with, or nothing where it may not be read."""
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123 - pathlib is slow to import here
+        with open(f"/proc/{pid}/environ", "rb") as file:
             return b"\0" + file.read()
     except OSError:
         return b""
@@ -115,7 +118,7 @@ def environment(pid: int) -> bytes:
 def memory_peak_bytes(pid: int) -> int:
     """VmHWM: the most resident memory since the peak was last reset."""
     try:
-        with open(f"/proc/{pid}/status", "rb") as file:  # noqa: PTH123
+        with open(f"/proc/{pid}/status", "rb") as file:
             for line in file:
                 if line.startswith(b"VmHWM:"):
                     return int(line.split()[1]) * 1024
@@ -127,7 +130,7 @@ def memory_peak_bytes(pid: int) -> int:
 def proportional_bytes(pid: int) -> int:
     """Pss: resident memory with shared pages divided among those who share them; costs milliseconds."""
     try:
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:  # noqa: PTH123
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
             for line in file:
                 if line.startswith(b"Pss:"):
                     return int(line.split()[1]) * 1024

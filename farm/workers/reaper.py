@@ -1,8 +1,14 @@
 """Ending processes so that nothing is left: whole trees, orphans, and what an earlier farm left behind.
 
-Rules: a process is its pid and its start time, never a pid alone. Freeze the root first, so that the tree
-stops growing from it; kill from below until nothing is there; only then kill the root. Reap only by pid:
-`waitpid(-1)` would steal the children of others. Standard library only: the guard imports it.
+Rules:
+- A process is its pid and its start time, never a pid alone.
+- Freeze before killing. A stopped process neither forks nor exits, so from the top down the tree stands
+  still; killing at once would race against programs that fork and exit faster than /proc can be read.
+- One look that finds nobody proves nothing: between two reads a child may have moved from its dead parent
+  to its reaper. Two looks in a row that find no pid, living or dead, that was not known, do.
+- Reap only by pid: `waitpid(-1)` would steal the children of others.
+
+Standard library only: the guard imports it.
 """
 
 from __future__ import annotations
@@ -12,7 +18,8 @@ import hashlib
 import os
 import signal
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
 
 from farm.workers import proc
 from farm.workers.beat import Beat
@@ -31,23 +38,15 @@ def mark_of(home: str) -> str:
 def kill_tree(pid: int, start: int, patience_s: float = PATIENCE_S) -> bool:
     """Kill a process and all below it; True when none of them is left."""
     deadline = time.monotonic() + patience_s
-    if not _signal(pid, start, signal.SIGSTOP):
+    if not freeze(pid, start):
         return True
-    while below := proc.descendants(pid):
-        for process in below:
-            _signal(process.pid, process.start, signal.SIGKILL)
-        if time.monotonic() > deadline:
-            break
-        time.sleep(0.0005)
-    _signal(pid, start, signal.SIGKILL)
-    return _until_gone([(pid, start)], deadline) and not below
+    return _kill([*_freeze_below(pid, deadline), (pid, start)], deadline)
 
 
-def kill_all(processes: Collection[tuple[int, int]], patience_s: float = PATIENCE_S) -> bool:
-    """Kill these trees; True when none of their roots is left."""
-    for pid, start in processes:
-        _signal(pid, start, signal.SIGSTOP)
-    return all([kill_tree(pid, start, patience_s) for pid, start in processes])
+def kill_below(pid: int, patience_s: float = PATIENCE_S) -> bool:
+    """Kill all below a process, and not itself; True when none of them is left."""
+    deadline = time.monotonic() + patience_s
+    return _kill(_freeze_below(pid, deadline), deadline)
 
 
 def kill_adopted(known: Collection[int], since: int, patience_s: float = PATIENCE_S) -> int:
@@ -56,80 +55,123 @@ def kill_adopted(known: Collection[int], since: int, patience_s: float = PATIENC
     Its own children are `known`, or in its session, or older than `since` (a start time). Workers lead
     sessions of their own, so no orphan of theirs is in ours. Returns how many were ended.
     """
-    ours = os.getsid(0)
-    ended: set[int] = set()
+    me, ours = os.getpid(), os.getsid(0)
+
+    def orphan(s: proc.Stat) -> bool:
+        return s.session != ours and s.start >= since and s.pid not in known
+
     deadline = time.monotonic() + patience_s
-    while True:
-        strays = [
-            s
-            for s in map(proc.stat, proc.children(os.getpid()))
-            if s is not None and s.session != ours and s.start >= since and s.pid not in known
-        ]
-        if not strays or time.monotonic() > deadline:
-            return len(ended)
-        for stray in strays:
-            if not stray.gone:
-                kill_tree(stray.pid, stray.start, 1.0)
+    ended: set[int] = set()
+    quiet = 0
+    while quiet < 2 and time.monotonic() < deadline:
+        _kill(_freeze_below(me, deadline, orphan), deadline)
+        dead = [s.pid for s in map(proc.stat, proc.children(me)) if s and s.gone and orphan(s)]
+        for pid in dead:
             with contextlib.suppress(ChildProcessError):
-                if os.waitpid(stray.pid, os.WNOHANG)[0]:
-                    ended.add(stray.pid)
+                os.waitpid(pid, os.WNOHANG)
+        quiet = 0 if dead else quiet + 1
+        ended.update(dead)
+    return len(ended)
 
 
-def strays(home: str, keep: str = "", deep: bool = True) -> list[tuple[int, int]]:
-    """(pid, start) of living processes of any farm on this state folder but the instance `keep`.
+def strays(home: str) -> Iterator[tuple[int, int]]:
+    """(pid, start) of living processes that any farm on this state folder has started.
 
-    Known by the heartbeat pages in `home/beat`, by the session a worker led, and by the marker.
+    Known by the heartbeat pages in `home/beat`, by the session a worker led, and by the marker. Newest
+    first, as they are found: who forks and exits all the time is among the newest.
     """
-    found: dict[int, int] = {}
     sessions: set[int] = set()
-    if not keep:
-        for beat in pages(home):
-            pid, start = beat.owner()
-            sessions.add(pid)
-            for known in [(pid, start), *beat.tree()]:
-                if proc.alive(*known):
-                    found[known[0]] = known[1]
-            beat.close()
-    sessions.discard(0)
+    found: set[int] = set()
+    for beat in pages(home):
+        worker, tree = beat.owner(), beat.tree()
+        beat.close()
+        if worker[0]:
+            sessions.add(worker[0])
+        for pid, start in (worker, *tree):
+            if pid and proc.alive(pid, start):
+                found.add(pid)
+                yield pid, start
     mark = f"\0{MARKER}={mark_of(home)}.".encode()
-    kept = f"{mark.decode()}{keep}:".encode() if keep else b""
     me = os.getpid()
-    for pid in proc.pids() if deep else ():
+    for pid in sorted(proc.pids(), reverse=True):
         if pid == me or pid in found:
             continue
-        environment = proc.environment(pid)
-        marked = mark in environment and not (kept and kept in environment)
-        status = proc.stat(pid) if marked or sessions else None
-        if status is not None and not status.gone and (marked or status.session in sessions):
-            found[pid] = status.start
-    return list(found.items())
+        marked = mark in proc.environment(pid)
+        s = proc.stat(pid) if marked or sessions else None
+        if s is not None and not s.gone and (marked or s.session in sessions):
+            yield pid, s.start
 
 
-def sweep(home: str, keep: str = "", patience_s: float = PATIENCE_S) -> int:
+def sweep(home: str, spare: Callable[[int], bool] = lambda pid: False, patience_s: float = PATIENCE_S) -> int:
     """Kill what earlier farms left on this state folder; returns how many processes that was."""
     deadline = time.monotonic() + patience_s
     ended: set[tuple[int, int]] = set()
-    while found := strays(home, keep):
-        kill_all(found, 1.0)
-        ended.update(found)
-        if time.monotonic() > deadline:
-            break
+    quiet = 0
+    while quiet < 2 and time.monotonic() < deadline:
+        frozen = [s for s in strays(home) if not spare(s[0]) and freeze(*s)]
+        for pid, start in frozen:
+            kill_tree(pid, start, 1.0)
+        quiet = 0 if frozen else quiet + 1
+        ended.update(frozen)
     return len(ended)
 
 
 def pages(home: str) -> Iterator[Beat]:
     """The heartbeat pages that lie in a state folder."""
-    folder = os.path.join(home, "beat")
-    with contextlib.suppress(OSError):
-        for name in os.listdir(folder):
-            if name.endswith(".beat"):
-                with contextlib.suppress(OSError, ValueError):
-                    yield Beat(os.path.join(folder, name))
+    for path in Path(home, "beat").glob("*.beat"):
+        with contextlib.suppress(OSError, ValueError):
+            yield Beat(str(path))
 
 
 def freeze(pid: int, start: int) -> bool:
     """Stop a process where it is; False when it is not there."""
     return _signal(pid, start, signal.SIGSTOP)
+
+
+def _freeze_below(
+    root: int, deadline: float, wanted: Callable[[proc.Stat], bool] = lambda s: True
+) -> list[tuple[int, int]]:
+    """Stop all below the root (of its direct children, the wanted ones); the living, nearest first."""
+    seen: dict[int, int] = {}
+    quiet = 0
+    while quiet < 2 and time.monotonic() < deadline:
+        quiet = 0 if _freeze_pass(root, wanted, seen) else quiet + 1
+    return [(pid, start) for pid, start in seen.items() if start]
+
+
+def _freeze_pass(root: int, wanted: Callable[[proc.Stat], bool], seen: dict[int, int]) -> bool:
+    """One walk down; adds to `seen` (0 for the dead and the unwanted). True when it met anybody new."""
+    news = False
+    parents = [root]
+    while parents:
+        parent = parents.pop()
+        for pid in reversed(proc.children(parent)):
+            if pid not in seen:
+                s = proc.stat(pid)
+                if s is None or s.gone:
+                    seen[pid], news = 0, True
+                elif parent == root and not wanted(s):
+                    seen[pid] = 0
+                else:
+                    _signal(pid, s.start, signal.SIGSTOP)
+                    seen[pid], news = s.start, True
+            if seen[pid]:
+                parents.append(pid)
+    return news
+
+
+def _kill(processes: Iterable[tuple[int, int]], deadline: float) -> bool:
+    processes = list(processes)
+    for pid, start in processes:
+        _signal(pid, start, signal.SIGKILL)
+    wait_s = 0.0002
+    for pid, start in processes:
+        while proc.alive(pid, start):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(wait_s)
+            wait_s = min(0.01, wait_s * 2)
+    return True
 
 
 def _signal(pid: int, start: int, number: signal.Signals) -> bool:
@@ -140,14 +182,4 @@ def _signal(pid: int, start: int, number: signal.Signals) -> bool:
         os.kill(pid, number)
     except (ProcessLookupError, PermissionError):
         return False
-    return True
-
-
-def _until_gone(processes: Collection[tuple[int, int]], deadline: float) -> bool:
-    wait_s = 0.0002
-    while any(proc.alive(pid, start) for pid, start in processes):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(wait_s)
-        wait_s = min(0.01, wait_s * 2)
     return True

@@ -20,6 +20,7 @@ import threading
 from dataclasses import dataclass
 from multiprocessing import connection, forkserver, parent_process
 from pathlib import Path
+from typing import Any
 
 from setproctitle import setproctitle
 
@@ -95,7 +96,7 @@ def take(seat: Seat) -> dict[str, str]:
 def _follow_the_farm(seat: Seat) -> None:
     """Two lines: the kernel's (we die with the fork server, which ends with the farm), and a thread that
     sees the farm's end by itself and takes this worker's tree along. The guard is the third."""
-    server = forkserver._forkserver  # type: ignore[attr-defined]
+    server: Any = forkserver._forkserver
     # As long as a worker holds the alive pipe, the fork server outlives the farm: let go of it. A connector
     # that uses multiprocessing itself then gets a fork server of its own, inside this worker's tree.
     if server._forkserver_alive_fd is not None:
@@ -114,10 +115,7 @@ def _end_with_parent() -> None:
         return
     me = os.getpid()
     connection.wait([parent.sentinel])
-    while below := proc.descendants(me):
-        for process in below:
-            with contextlib.suppress(OSError):
-                os.kill(process.pid, signal.SIGKILL)
+    reaper.kill_below(me)
     os.kill(me, signal.SIGKILL)
 
 
@@ -145,8 +143,8 @@ def _redirect(log: str) -> None:
 
 def _keep_pipes_private() -> None:
     """Descriptors received from the farm are inheritable by default; no program we start needs them."""
-    for name in os.listdir("/proc/self/fd"):
-        fd = int(name)
+    for name in Path("/proc/self/fd").iterdir():
+        fd = int(name.name)
         if fd > 2:
             with contextlib.suppress(OSError):
                 fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)

@@ -11,6 +11,8 @@ from farm.core.job import Ending, Evidence, Finished, Launch, Outcome, Reason, U
 from farm.workers.beat import Position
 from farm.workers.spool import End
 
+NOTHING = Usage()
+
 
 @dataclass(frozen=True, slots=True)
 class Cause:
@@ -30,7 +32,7 @@ class Scene:
     """What was found where the worker had been."""
 
     pid: int = 0
-    usage: Usage = Usage()
+    usage: Usage = NOTHING
     log: str = ""
     versions: str = ""
 
@@ -62,7 +64,7 @@ def blamed(launch: Launch, position: Position, ended: Mapping[int, Ending], caus
     if cause.job_id is not None:
         index = next((i for i, job in enumerate(launch.jobs) if job.job_id == cause.job_id), None)
     else:
-        index = position.index if position.launch_id == launch.id and position.index >= 0 else None
+        index = position.nth if position.launch_id == launch.id and position.nth >= 0 else None
     if index is None or index >= len(launch.jobs) or launch.jobs[index].job_id in ended:
         return None
     return index
@@ -86,7 +88,7 @@ def finished(
     guilty = blamed(launch, position, ended, cause) if cause is not None else None
     if cause is not None and guilty is not None:
         job = launch.jobs[guilty]
-        here = guilty == position.index and position.launch_id == launch.id
+        here = guilty == position.nth and position.launch_id == launch.id
         start = ends[-1].end if ends else 0
         ended[job.job_id] = Ending(
             job.job_id,
@@ -95,7 +97,7 @@ def finished(
             cause.message,
             cause.reason,
             started_at=position.started_at if here else 0.0,
-            usage=scene.usage if here else Usage(),
+            usage=scene.usage if here else NOTHING,
             start=start,
             end=start,
             pid=scene.pid,

@@ -68,10 +68,11 @@ class Watch:
 
     def remove(self, cell: Cell) -> None:
         """Before the cell's descriptors are closed."""
-        for fd, known in list(self._cells.items()):
-            if known is cell:
-                del self._cells[fd]
-                self._epoll.unregister(fd)
+        with self._pool.lock:
+            for fd, known in list(self._cells.items()):
+                if known is cell:
+                    del self._cells[fd]
+                    self._epoll.unregister(fd)
 
     def guard(self, pid: int) -> None:
         """Watch the guard too."""
@@ -128,7 +129,7 @@ class Watch:
         if launch is None:
             return TICK_S
         position = cell.beat.position()
-        if position.launch_id != launch.id or position.index < 0:
+        if position.launch_id != launch.id or position.nth < 0:
             if now - cell.scheduled - self._lost_since(cell.scheduled) > BEGIN_S:
                 self._end(cell, position, Cause(Outcome.CRASHED, "the worker did not begin its launch"))
             return TICK_S
@@ -147,7 +148,7 @@ class Watch:
                 self._end(cell, position, Cause(Outcome.STALLED, message, signal=9))
                 return TICK_S
             left_s = min(left_s, calm_s)
-        job_id = launch.jobs[position.index].job_id
+        job_id = launch.jobs[position.nth].job_id
         if job_id in cell.skips:
             outcome, message = cell.skips[job_id]
             self._end(cell, position, Cause(outcome, message, job_id=job_id, signal=9))
@@ -161,8 +162,8 @@ class Watch:
         tree = meter.weigh(cell.pid, cap_bytes)
         if tree is None:
             return
-        if cell.peak_index != position.index:
-            cell.peak_index, cell.peak_bytes = position.index, 0
+        if cell.peak_index != position.nth:
+            cell.peak_index, cell.peak_bytes = position.nth, 0
         cell.tree_bytes, cell.cpu_s = tree.memory_bytes, tree.cpu_s
         cell.peak_bytes = max(cell.peak_bytes, tree.memory_bytes)
         cell.beat.note_tree(tree.below)
@@ -174,7 +175,7 @@ class Watch:
         """Unless the job ended while we looked."""
         with self._pool.lock:
             now_at = cell.beat.position()
-            if (now_at.launch_id, now_at.index) == (position.launch_id, position.index):
+            if (now_at.launch_id, now_at.nth) == (position.launch_id, position.nth):
                 self._pool.end(cell, cause)
 
     def _lost_since(self, moment: float) -> float:

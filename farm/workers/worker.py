@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import time
 import traceback
 from pathlib import Path
@@ -20,7 +19,7 @@ from setproctitle import setproctitle
 from farm import registry
 from farm.connector import Connector
 from farm.core.job import JobSpec, Launch, Outcome
-from farm.workers import fault, joblog, proc, seat
+from farm.workers import fault, joblog, reaper, seat
 from farm.workers.attempt import Attempt
 from farm.workers.beat import NOWHERE, Beat
 from farm.workers.meter import Meter
@@ -176,9 +175,7 @@ class Worker:
         except ChildProcessError:
             return  # there is none: the usual case, for the price of one call
         while True:
-            for process in proc.descendants(self.pid):
-                with contextlib.suppress(OSError):
-                    os.kill(process.pid, signal.SIGKILL)
+            reaper.kill_below(self.pid, 1.0)
             try:
                 while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG):
                     pass
