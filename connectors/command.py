@@ -236,7 +236,7 @@ class _Call:
         """Raise what its exit status means."""
         name = Path(self._ctx.options.argv[0]).name
         if program.returncode:
-            said = "\n".join(list(program.last_errors)[-5:])
+            said = " / ".join(list(program.last_errors)[-3:])[-600:]
             error, meaning = ending(program.returncode, self._step)
             raise error(f"{name} {meaning}" + (f": {said}" if said else ""))
         if self._rejected and not self._good:

@@ -261,6 +261,11 @@ class _Scheduler(BackgroundScheduler):  # type: ignore[misc]  # APScheduler publ
 
     def _process_jobs(self) -> Any:
         # It sleeps by the monotonic clock, which knows of no step and no suspend: never sleep for long.
-        self._look()
-        wait_s = super()._process_jobs()
+        try:
+            self._look()
+            wait_s = super()._process_jobs()
+        except Exception:
+            if self.running:  # a job that is not found while shutting down is nothing
+                log.exception("clock.failed")  # whatever it was, this thread lives on
+            return self._look_s
         return self._look_s if wait_s is None else min(wait_s, self._look_s)

@@ -177,7 +177,7 @@ def test_a_dead_thread_of_the_observer_is_noticed(tmp_path: Path) -> None:
         """
         watch = begin(folder, seen)
         until(lambda: seen.listings == 1)
-        watch._observer.stop()
+        watch._tree._observer.stop()
         until(lambda: seen.listings == 2)
         (folder / "a.txt").write_text("x")
         until(lambda: "a.txt" in seen.keys)

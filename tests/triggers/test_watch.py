@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from farm.triggers.watch import MAX_WAIT_S, QUIET_S, Pace, Watch
+from farm.triggers.watch import Pace, Watch
 from tests.support.wait import until
 from tests.triggers.conftest import SWIFT, Seen, begin
 
@@ -303,9 +303,9 @@ def test_nothing_is_left_of_a_closed_watch(folder: Path, seen: Seen, watching: W
     until(lambda: descriptors() == before)
     n = len(seen.fires)
     (folder / "a.txt").write_text("x")
-    time.sleep(QUIET_S + 0.2)
+    time.sleep(0.4)
     assert len(seen.fires) == n
 
 
 def test_the_waits_are_those_of_the_promise() -> None:
-    assert (QUIET_S, MAX_WAIT_S) == (0.3, 2.0)
+    assert (Pace().quiet_s, Pace().max_wait_s) == (0.3, 2.0)
