@@ -42,9 +42,7 @@ test: $(VENV)/dev.stamp ## set up and run the tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/dev.stamp ## check style and types
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
+	@bad=0; $(BIN)/ruff check . || bad=1; $(BIN)/ruff format --check . || bad=1; $(BIN)/mypy || bad=1; exit $$bad
 
 format: $(VENV)/dev.stamp ## bring the code into shape
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
@@ -65,7 +63,10 @@ $(VENV)/python.stamp:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and was not found: install it, or make PYTHON=/path/to/python" >&2; exit 1; }
 	@echo "setting up $(VENV) with $$($(PYTHON) --version)"
 	@rm -rf $(VENV)
-	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv $(VENV); \
+	@can() { $(PYTHON) -c 'import ensurepip' 2>/dev/null; }; \
+	can || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
+		|| { echo "installing python3-venv, which Debian ships apart"; apt-get install -y -qq python3-venv >/dev/null || true; }; \
+	if can; then $(PYTHON) -m venv $(VENV); \
 	elif $(PYTHON) -m virtualenv --version >/dev/null 2>&1; then $(PYTHON) -m virtualenv --quiet $(VENV); \
 	else echo "$(PYTHON) lacks ensurepip: install it (Debian, Ubuntu: apt install python3-venv), then try again" >&2; exit 1; fi
 	@echo '$(CURDIR)' > $@
