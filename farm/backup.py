@@ -4,7 +4,7 @@ The two databases are copied as of one moment, between a landing and its settlin
 ledger's copy calls succeeded has landed in the store's, and no landing in it is unknown to the ledger. What was
 under way then counts as lost after a restore, and runs again.
 
-    <backup>/ledger.db  store.db  farm.toml  manifest.json     a backup without its manifest is none
+    <backup>/ledger.db  store.db  farm.toml  spool/  manifest.json      without its manifest it is none
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import sqlite3
 import sys
@@ -22,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from farm import home as homes
 from farm import sqlite, swap
@@ -42,6 +43,7 @@ PAGES_AT_ONCE = 4096
 TRIES = 50
 """So often a pair of one moment is sought; the gap is far shorter than the shortest job."""
 
+_PART = re.compile(r"ledger\.db|store\.db|farm\.toml|spool/[0-9]+\.jsonl")
 _NEWEST = {
     LEDGER: "SELECT max(coalesce((SELECT at FROM transition ORDER BY id DESC LIMIT 1), 0),"
     " coalesce((SELECT requested_at FROM run ORDER BY id DESC LIMIT 1), 0))",
@@ -95,23 +97,25 @@ def backup(home: Path, target: Path, config: Path | None = None) -> Backup:
     target = _place(target.absolute(), now)
     with _in_words(target), _part(target) as part:
         _check_room(home, target.parent)
-        with _pair(home) as pair:
-            prints = {name: fingerprint(db) for name, db in pair.items()}
-            for name, db in pair.items():
+        with _moment(home) as moment:
+            prints = {name: fingerprint(db) for name, db in moment.databases.items()}
+            for name, db in moment.databases.items():
                 _copy(db, part / name)
-        _number_on(part)
+            _number_on(part)
+            (part / "spool").mkdir(mode=0o700)
+            for name, spool in moment.spools.items():
+                with (part / name).open("xb") as copy:
+                    shutil.copyfileobj(spool, copy)
         settings = config or home / CONFIG
         if settings.exists():
             shutil.copyfile(settings, part / CONFIG)
-        manifest = _describe(part, home, now)
-        for name, found in prints.items():
-            if manifest["files"][name]["content"] != found:
-                raise FarmError(f"the copy of {name} does not hold what the original does: nothing was kept")
+        manifest = _describe(part, home, now, prints)
         (part / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        for path in part.iterdir():
+        for path in _files(part):
             path.chmod(0o600)
             swap.sync(path)
-        swap.sync(part)
+        for folder in (part / "spool", part):
+            swap.sync(folder)
         verify(part)
         part.rename(target)
         swap.sync(target.parent)
@@ -121,7 +125,7 @@ def backup(home: Path, target: Path, config: Path | None = None) -> Backup:
 def restore(home: Path, source: Path, force: bool = False) -> Restored:
     """Put a backup in the place of the farm's state; what it replaces is kept in home/replaced-<time>.
 
-    Raises FarmRunning, BackupUnusable, NewerSchema, or NotPossible-like FarmErrors, and then has changed nothing.
+    Raises FarmRunning, BackupUnusable, NewerSchema, or FarmError (the state is newer), and has changed nothing.
     Killed at any moment it leaves the old state or the new one.
     """
     homes.prepare(home)
@@ -133,13 +137,14 @@ def restore(home: Path, source: Path, force: bool = False) -> Restored:
         with _in_words(home):
             try:
                 part = swap.stage(home)
+                (part / "spool").mkdir(mode=0o700)  # what lies there now is of another ledger's attempts
                 for name, facts in manifest["files"].items():
                     shutil.copyfile(source / name, part / name)
                     (part / name).chmod(0o600)
                     swap.sync(part / name)
                     if sha256(part / name) != facts["sha256"]:
                         raise BackupUnusable(source, f"{name} changed while it was read")
-                (part / "spool").mkdir(mode=0o700)  # a spool belongs to an attempt of the old ledger
+                swap.sync(part / "spool")
             except BaseException:
                 shutil.rmtree(home / swap.PART, ignore_errors=True)
                 raise
@@ -159,7 +164,7 @@ def verify(folder: Path) -> dict[str, Any]:
         raise BackupUnusable(folder, f"its {MANIFEST} is damaged ({error})") from None
     if not supported:
         raise BackupUnusable(folder, "it was made by a newer farm: install that one")
-    if LEDGER not in files or any(name not in (LEDGER, STORE, CONFIG) for name in files):
+    if LEDGER not in files or not all(_PART.fullmatch(name) for name in files):
         raise BackupUnusable(folder, f"its {MANIFEST} does not describe a farm's state")
     for name, facts in files.items():
         if name in KNOWN and facts.get("schema_version", 0) > KNOWN[name]:
@@ -192,34 +197,61 @@ def _verify_database(folder: Path, name: str, facts: Mapping[str, Any]) -> None:
 # -- the copy
 
 
-@contextmanager
-def _pair(home: Path) -> Iterator[dict[str, sqlite3.Connection]]:
-    """Both databases as of one moment, each in a read transaction.
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """The databases as of one moment, each in a read transaction, and the spools of listings under way."""
 
-    The ledger first: a store a little ahead repeats work, one behind would lack what the ledger calls done.
-    Ahead by an attempt that the ledger has not heard of is too much, its number would be given twice.
+    databases: dict[str, sqlite3.Connection]
+    spools: dict[str, BinaryIO]
+
+
+@contextmanager
+def _moment(home: Path) -> Iterator[_Moment]:
+    """The ledger first: a store a little ahead repeats work, one behind would lack what the ledger calls done.
+
+    Ahead by an attempt that the ledger has not heard of is too much, its number would be given twice. A
+    listing that has landed, and so has moved the cursor, must bring its spool: it names the units to extract.
     """
     with ExitStack() as stack:
-        dbs = {}
+        dbs: dict[str, sqlite3.Connection] = {}
         for name in (LEDGER, STORE):
             if (home / name).exists():
                 dbs[name] = stack.enter_context(closing(sqlite.open_reader(home / name)))
                 found = dbs[name].execute("PRAGMA user_version").fetchone()[0]
                 if found > KNOWN[name]:
                     raise NewerSchema(home / name, found, KNOWN[name])
-        for _ in range(TRIES):
+        live = homes.owner(home) is not None
+        for last_try in (*[False] * TRIES, True):
             for db in dbs.values():
                 db.execute("BEGIN")
                 db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-            if STORE not in dbs or _last_landed(dbs[STORE]) <= _last_attempt(dbs[LEDGER]):
-                break
+            spools, whole = _open_spools(home, stack, dbs)
+            fits = STORE not in dbs or _last_landed(dbs[STORE]) <= _last_attempt(dbs[LEDGER])
+            if last_try or (fits and (whole or not live)):
+                yield _Moment(dbs, spools)
+                return
             for db in dbs.values():
                 db.execute("ROLLBACK")
-        else:
-            for db in dbs.values():
-                db.execute("BEGIN")
-                db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-        yield dbs
+
+
+def _open_spools(
+    home: Path, stack: ExitStack, dbs: Mapping[str, sqlite3.Connection]
+) -> tuple[dict[str, BinaryIO], bool]:
+    """The spools of listings that have landed and are not settled, and whether none was removed just now."""
+    spools: dict[str, BinaryIO] = {}
+    if STORE not in dbs:
+        return spools, True
+    running = dict(dbs[LEDGER].execute("SELECT id, launch_id FROM attempt WHERE outcome IS NULL").fetchall())
+    landed = dbs[STORE].execute(
+        "SELECT attempt_id FROM landing WHERE stage = 'discover'"
+        " AND attempt_id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(running)),),
+    )
+    names = {f"spool/{running[attempt_id]}.jsonl" for (attempt_id,) in landed.fetchall()}
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            spools[name] = stack.enter_context((home / name).open("rb"))
+    return spools, len(spools) == len(names)
 
 
 def _copy(source: sqlite3.Connection, path: Path) -> None:
@@ -232,10 +264,10 @@ def _copy(source: sqlite3.Connection, path: Path) -> None:
 
 
 def _number_on(part: Path) -> None:
-    """Should a pair of one moment not have been found: no attempt's number is given twice."""
+    """Of a store that is ahead for good (its ledger was replaced): no attempt's number is given twice."""
     if not (part / STORE).exists():
         return
-    with closing(sqlite3.connect(part / STORE)) as store:
+    with closing(sqlite.open_still(part / STORE)) as store:
         landed = _last_landed(store)
     with closing(sqlite3.connect(part / LEDGER)) as ledger, ledger:
         if landed > _last_attempt(ledger):
@@ -252,18 +284,19 @@ def _last_attempt(ledger: sqlite3.Connection) -> int:
     return int(row[0]) if row else 0
 
 
-def _describe(part: Path, home: Path, now: float) -> dict[str, Any]:
+def _describe(part: Path, home: Path, now: float, prints: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest: of the files as they were written, of their rows as they were in the originals."""
     from farm import __version__
 
     files: dict[str, Any] = {}
-    for path in sorted(part.iterdir()):
+    for path in _files(part):
         facts: dict[str, Any] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
         if path.name in KNOWN:
             with closing(sqlite.open_still(path)) as db:
                 facts["schema_version"] = db.execute("PRAGMA user_version").fetchone()[0]
                 facts["newest_at"] = db.execute(_NEWEST[path.name]).fetchone()[0]
-                facts["content"] = fingerprint(db)
-        files[path.name] = facts
+                facts["content"] = prints[path.name]
+        files[str(path.relative_to(part))] = facts
     return {
         "format": FORMAT,
         "created_at": iso(now),
@@ -344,6 +377,10 @@ def _part(target: Path) -> Iterator[Path]:
         yield part
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _check_room(home: Path, where: Path) -> None:

@@ -38,8 +38,7 @@ def fingerprint(db: sqlite3.Connection) -> dict[str, Any]:
         count = 0
         found = db.execute(f'SELECT * FROM "{table}" ORDER BY {order}')
         while chunk := found.fetchmany(ROWS_AT_ONCE):
-            for row in chunk:
-                digest.update(_encode(row))
+            digest.update(_encode(chunk))
             count += len(chunk)
         rows[table] = count
     return {"sha256": digest.hexdigest(), "rows": rows}

@@ -22,12 +22,13 @@ from farm.cli.command import command, format_option
 def restore(app: App, source: Path, force: bool) -> None:
     """Put the backup in SOURCE in place; a state newer than it is only overwritten with --force.
 
-    The farm must not be running.
+    The farm must not be running. What the backup replaces is kept in a folder beside it.
     """
     from farm.backup import restore as put_back
+    from farm.cli.backup import contents
 
-    summary = asdict(put_back(app.home, source.expanduser(), force))
+    done = put_back(app.home, source.expanduser(), force)
     if app.json:
-        show.as_json(summary)
+        show.as_json(asdict(done))
     else:
-        show.fields([("restored", source), *summary.items()])
+        show.fields([("restored", done.path), *contents(done), ("kept aside", done.replaced)])

@@ -127,6 +127,12 @@ RULES: tuple[tuple[str, str], ...] = (
         " (SELECT * FROM kept EXCEPT SELECT * FROM counted)",
     ),
     (
+        "the totals are the sums of the tallies",
+        "WITH summed AS (SELECT source, tally.state, sum(n) AS n FROM tally JOIN run ON run.id = run_id GROUP BY 1, 2)"
+        " SELECT source || ': ' || state || ' ' || coalesce(total.n, 'none') || ', not ' || coalesce(summed.n, 0)"
+        " FROM summed FULL JOIN total USING (source, state) WHERE coalesce(summed.n, 0) <> coalesce(total.n, 0)",
+    ),
+    (
         "every run is over when its jobs are",
         "SELECT 'run ' || id || ' (' || state || ')' FROM run WHERE finished_at IS NOT NULL AND EXISTS"
         f" (SELECT 1 FROM job WHERE run_id = run.id AND state NOT IN ({_FINAL}, 'quarantined'))",
@@ -152,7 +158,7 @@ def examine(path: Path) -> Iterator[Finding]:
             yield whole
             if whole.ok:
                 if version == SCHEMA_VERSION:
-                    yield judged("the ledger has its tables and indexes", list(_lacking(db)))
+                    yield judged("the ledger has its tables, indexes and triggers", list(_lacking(db)))
                 for check, sql in RULES:
                     yield judged(check, [row[0] for row in db.execute(f"{sql} LIMIT {MOST + 1}")])
                 yield Finding("ledger", True, _size(db, time.monotonic() - began))
@@ -177,7 +183,7 @@ def _integrity(db: sqlite3.Connection, path: Path) -> Finding:
 
 
 def _lacking(db: sqlite3.Connection) -> Iterator[str]:
-    """Tables and indexes that are missing or different from the schema's."""
+    """Tables, indexes and triggers that are missing or different from the schema's."""
     with closing(sqlite3.connect(":memory:")) as fresh:
         fresh.executescript(_SCHEMA.read_text(encoding="utf-8"))
         wanted = _shapes(fresh)
@@ -190,13 +196,13 @@ def _lacking(db: sqlite3.Connection) -> Iterator[str]:
 
 
 def _shapes(db: sqlite3.Connection) -> dict[str, object]:
-    """By name: a table's columns (a migrated one may be written otherwise), an index's definition."""
+    """By name: a table's columns (a migrated one may be written otherwise), of the others the definition."""
     shapes: dict[str, object] = {}
     for kind, name, sql in db.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"):
         if kind == "table":
             columns = db.execute("SELECT name FROM pragma_table_info(?)", (name,))
             shapes[name] = {column for (column,) in columns}
-        elif kind == "index":
+        elif kind in ("index", "trigger"):
             shapes[name] = re.sub(r"\s+", " ", sql)
     return shapes
 
