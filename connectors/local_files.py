@@ -20,7 +20,7 @@ from connectors.files.extract import parts_of
 from connectors.files.names import key_of, path_of, uri_of
 from connectors.files.ocr import missing_for
 from connectors.files.reading import open_beneath, read, version_of
-from connectors.files.rules import IGNORE_FILES, Rules
+from connectors.files.rules import IGNORE_FILES, Rules, hides
 from connectors.files.walk import Found, Missing, Walk
 from farm import connector
 from farm.connector import (
@@ -181,8 +181,7 @@ class LocalFiles(Connector[LocalFilesOptions]):
             return None
         if relative.name in IGNORE_FILES:
             return key_of(str(relative))
-        rules = options.rules
-        if not relative.parts or any(rules.hides(part) for part in relative.parts):
+        if not relative.parts or any(hides(part, hidden=options.hidden) for part in relative.parts):
             return None
         return key_of(str(relative))
 

@@ -47,6 +47,7 @@ RTF = Kind(Family.RICH, "application/rtf", "RTF")
 DOCX = Kind(Family.RICH, _OOXML + "wordprocessingml.document", "DOCX")
 PPTX = Kind(Family.RICH, _OOXML + "presentationml.presentation", "PPTX")
 XLSX = Kind(Family.RICH, _OOXML + "spreadsheetml.sheet", "XLSX")
+XLSB = Kind(Family.RICH, "application/vnd.ms-excel.sheet.binary.macroEnabled.12", "XLSB")
 ODT = Kind(Family.RICH, _ODF + "text", "ODT")
 ODS = Kind(Family.RICH, _ODF + "spreadsheet", "ODS")
 ODP = Kind(Family.RICH, _ODF + "presentation", "ODP")
@@ -80,11 +81,12 @@ _WORDS = {
         "diff patch po pot feature rules in am ac m4 j2 jinja tmpl tpl"
     ),
     DOCX: "docx docm dotx dotm",
-    PPTX: "pptx pptm ppsx ppsm potx",
-    XLSX: "xlsx xlsm xltx xltm",
+    PPTX: "pptx pptm ppsx ppsm potx potm",
+    XLSX: "xlsx xlsm xltx xltm xlam",
     DOC: "doc dot",
-    PPT: "ppt pps",
-    XLS: "xls xlt",
+    PPT: "ppt pps pot",
+    XLS: "xls xlt xla",
+    XLSB: "xlsb",
     ODT: "odt ott",
     ODS: "ods ots",
     ODP: "odp otp",

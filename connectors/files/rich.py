@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from connectors.files import office
 from connectors.files.dates import timestamp
-from connectors.files.kinds import DOCX, ODP, ODS, ODT, PDF, PPTX, XLS, XLSX, Kind
+from connectors.files.kinds import DOCX, MSG, ODP, ODS, ODT, PDF, PPTX, XLS, XLSB, XLSX, Kind
 from connectors.files.ocr import missing_for, point_to
 from connectors.files.parts import Parts
 from connectors.files.plain import paragraphs
@@ -39,7 +39,7 @@ _DESCRIPTION = (
     "authors subject keywords language description category publisher identifier created_by modified_by "
     "page_count slide_count sheet_names canonical_url from_email from_name to_emails cc_emails attachments"
 )
-_SHEETS = (XLSX, XLS, ODS)
+_SHEETS = (XLSX, XLSB, XLS, ODS)
 """Their structure is their tables; as nodes, a cell each, a large sheet would take a gigabyte."""
 _KEPT = _DESCRIPTION.split()
 _BROKEN = re.compile(
@@ -74,6 +74,8 @@ def read_rich(data: bytes, kind: Kind, *, ocr: str = "") -> Parts:
         parts.elements = list(_nodes(result)) if kind is not PPTX else _slides(data, kind, ocr)
     if kind is DOCX:
         office.mark_list_items(data, parts.elements)
+    if kind is MSG:
+        parts.title = " ".join((result.metadata.get("subject") or "").split())
     if not parts.title:
         parts.title = _first_title(parts.elements) if kind in (DOCX, PPTX, ODT) else ""
     return parts

@@ -38,8 +38,12 @@ class Rules:
         )
 
     def hides(self, name: str) -> bool:
-        """Whether a file or folder of this name is left out whatever any pattern says."""
-        return name in NEVER or (not self.hidden and name.startswith("."))
+        return hides(name, hidden=self.hidden)
+
+
+def hides(name: str, *, hidden: bool) -> bool:
+    """Whether a file or folder of this name is left out whatever any pattern says."""
+    return name in NEVER or (not hidden and name.startswith("."))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from connectors.files.kinds import (
     RTF,
     TEXT,
     XLS,
+    XLSB,
     XLSX,
     XML,
     Family,
@@ -39,6 +40,8 @@ _MAX_MEMBER_BYTES = 500_000_000
 
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ZIP = b"PK\x03\x04"
+_LOCKED_TALK = b"\xdf\xc4\xd1\xf3"
+"""PowerPoint's word in "Current User" for an encrypted presentation."""
 _IMAGES = {
     b"\x89PNG\r\n\x1a\n": "image/png",
     b"\xff\xd8\xff": "image/jpeg",
@@ -201,6 +204,8 @@ def _zip_kind(file: IO[bytes]) -> Kind | None:
     except RuntimeError as error:  # what the lines above and zipfile say of a locked entry
         raise InvalidInput("encrypted: needs a password") from error
     if "[Content_Types].xml" in names or "_rels/.rels" in names:
+        if "xl/workbook.bin" in names:
+            return XLSB
         for folder, kind in (("word/", DOCX), ("ppt/", PPTX), ("xl/", XLSX)):
             if any(name.startswith(folder) for name in names):
                 return kind
@@ -216,7 +221,9 @@ def _ole_kind(data: bytes, named: Kind | None) -> Kind:
     if not _ole_is_sound(data):
         label = named.label if named in (DOC, XLS, PPT, MSG) else "OLE file"
         raise InvalidInput(f"damaged {label}: cut short or overwritten")
-    if holds("EncryptedPackage"):
+    if holds("EncryptedPackage") or (holds("WordDocument") and _word_is_locked(data)):
+        raise InvalidInput("encrypted: needs a password")
+    if holds("PowerPoint Document") and _LOCKED_TALK in data:
         raise InvalidInput("encrypted: needs a password")
     if named in (DOC, XLS, PPT, MSG):
         return named
@@ -241,6 +248,14 @@ def _ole_is_sound(data: bytes) -> bool:
     sectors = len(data) >> shift
     counts = (int.from_bytes(data[at : at + 4], "little") for at in (44, 64, 72))
     return all(count <= sectors for count in counts)
+
+
+def _word_is_locked(data: bytes) -> bool:
+    """The flag in the header of Word's stream, which begins at some sector."""
+    for at in range(512, len(data) - 12, 512):
+        if data[at : at + 2] == b"\xec\xa5":
+            return bool(data[at + 11] & 1)
+    return False
 
 
 def _binary(head: bytes) -> str | None:

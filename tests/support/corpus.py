@@ -23,7 +23,7 @@ from pathlib import Path
 from tests.support import bad_files
 from tests.support.planted import PHRASE, plant
 
-LAYOUT = 1
+LAYOUT = 2
 """Raise it when what is taken out of the distributions changes: the cache is then made anew."""
 
 
@@ -53,6 +53,7 @@ SDISTS = (
     Sdist("python-pptx", "1.0.2", {"talks": ("features/steps/test_files/*.pptx", "tests/test_files/*.pptx")}),
     Sdist("odfpy", "1.4.1", {"office": ("tests/examples/*.od[tsp]", "examples/*.od[tsp]", "*.odt")}),
     Sdist("tablib", "3.8.0", {"sheets": ("tests/files/*.xls*", "tests/files/*.ods", "tests/files/*.html")}),
+    Sdist("msg_parser", "1.2.0", {"mail": ("tests/files/o*.msg",)}),
     Sdist(
         "Markdown",
         "3.8",
@@ -162,7 +163,7 @@ def _take_mails(folder: Path) -> None:
     found = find_spec("test.test_email") if find_spec("test") else None
     if found is None or not found.submodule_search_locations:
         return
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for source in sorted((Path(found.submodule_search_locations[0]) / "data").glob("msg_*.txt")):
         shutil.copyfile(source, folder / f"{source.stem}.eml")
 
