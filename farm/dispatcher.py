@@ -448,7 +448,8 @@ class Dispatcher:
 
     def _with_cursor(self, source: str, spec: JobSpec) -> JobSpec:
         asked = json.loads(spec.payload) or {}
-        asked["cursor"] = self._cursor_of(source)
+        anew = asked.get("type") in (RunType.FULL, RunType.REPLAY)
+        asked["cursor"] = None if anew else self._cursor_of(source)
         return JobSpec(spec.job_id, spec.attempt_id, spec.stage, spec.key, spec.version, json.dumps(asked))
 
     def _start(self, launch: Launch) -> None:

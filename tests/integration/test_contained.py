@@ -92,7 +92,7 @@ def test_a_hung_job_is_retried_then_quarantined_with_its_evidence(tmp_path: Path
         job = farm.json("jobs", "show", str(row["job_id"]))
         assert [attempt["outcome"] for attempt in job["attempts"]] == ["timed_out", "timed_out"]
         assert all(1.4 < attempt["wall_s"] < 2.5 for attempt in job["attempts"])
-        moves = [(move["from"], move["event"], move["to"]) for move in job["transitions"]]
+        moves = [(move["from_state"], move["event"], move["to_state"]) for move in job["transitions"]]
         assert moves == [
             (None, "submit", "pending"),
             ("pending", "lease", "running"),
@@ -158,8 +158,8 @@ def test_a_running_job_can_be_ended_by_its_operator(tmp_path: Path, way: str) ->
     with Farm(tmp_path / "home", {"hang": hang}) as farm:
         farm.start()
         farm.call("run", source="hang")
-        farm.until_jobs(running=2, succeeded=1)
-        (job,) = farm.ledger("SELECT id FROM job WHERE key = 'bad'")
+        (job,) = until(lambda: farm.ledger("SELECT id FROM job WHERE key = 'bad' AND state = 'running'"), 20)
+        until(lambda: any(cell["job_id"] == job[0] for cell in farm.call("status_live")["cells"]), 10)
         assert farm.cli("jobs", way, str(job[0])).returncode == 0
         farm.until_jobs(running=0, succeeded=3, **{"cancelled" if way == "cancel" else "paused": 1})
         if way == "pause":
