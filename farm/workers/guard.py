@@ -76,16 +76,4 @@ def main(reader: int, home: str) -> None:
         signal.signal(number, signal.SIG_IGN)
     if os.read(reader, 1) == GOODBYE:
         return
-    reaper.sweep(home, spare=_tidies_up, patience_s=PATIENCE_S)
-
-
-def _tidies_up(pid: int) -> bool:
-    """multiprocessing's resource tracker ends by itself when the others have, and removes semaphores first."""
-    return b"resource_tracker" in _command(pid)
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
+    reaper.sweep(home, PATIENCE_S)

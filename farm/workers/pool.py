@@ -28,7 +28,7 @@ from farm.workers import proc, reaper, scene, spool
 from farm.workers.cell import Cell, CellState
 from farm.workers.guard import Guard
 from farm.workers.seat import Seat
-from farm.workers.verdict import Cause, crashed, finished
+from farm.workers.verdict import UNREPORTED, Cause, crashed, finished
 from farm.workers.watch import Watch
 from farm.workers.worker import INLINE_BYTES, Envelope
 
@@ -36,6 +36,8 @@ log = logging.getLogger("farm.workers")
 
 IDLE_S = 60.0
 """An idle cell is kept this long; the last one stays."""
+BEGIN_S = 10.0
+"""A worker that has not begun its launch by then never will."""
 SMALL_BYTES = 64 * 1024 * 1024
 """A worker this small is never too fat for a job."""
 STILLBORN_MOST = 3
@@ -84,6 +86,7 @@ class Pool:
         clock: Callable[[], float] = time.monotonic,
         spool_max_bytes: int = spool.MAX_BYTES,
         idle_s: float = IDLE_S,
+        begin_s: float = BEGIN_S,
     ) -> None:
         self.home = home.absolute()
         self.most = cells
@@ -92,6 +95,7 @@ class Pool:
         self.clock = clock
         self.spool_max_bytes = spool_max_bytes
         self.idle_s = idle_s
+        self.begin_s = begin_s
         self.lock = threading.Condition(threading.RLock())
         self.cells: dict[int, Cell] = {}
         self._finished: deque[Finished] = deque()
@@ -197,6 +201,11 @@ class Pool:
         with self.lock:
             return [self._facts(cell) for _, cell in sorted(self.cells.items())]
 
+    @property
+    def guard_pid(self) -> int:
+        """The process that ends everything should the farm die; zero when there is none."""
+        return self._guard.pid if self._guard is not None else 0
+
     def close(self) -> None:
         """End everything; what still ran is interrupted, and `poll` still has it."""
         if not self._running:
@@ -265,13 +274,12 @@ class Pool:
             return
         with self.lock:
             self.watch.add(cell)
-            cell.idle_since = self.clock()
+            cell.state, cell.idle_since = CellState.IDLE, self.clock()
             if cell.cause is not None:
                 self.end(cell, cell.cause)
             elif cell.launch is not None:
                 self._send(cell)
             else:
-                cell.state = CellState.IDLE
                 self.lock.notify_all()
 
     def _send(self, cell: Cell) -> None:
@@ -368,9 +376,15 @@ class Pool:
         cell.dispose()
 
     def _autopsy(self, cell: Cell) -> Cause:
-        if not proc.stat(cell.seat.forkserver_pid):
-            return Cause(Outcome.LOST, "the fork server died, and this worker with it")
-        return crashed(cell.exit_code())
+        """A worker whose exit nobody could report may have died with the fork server, which takes a moment."""
+        code = cell.exit_code()
+        deadline = time.monotonic() + 0.3
+        while code in (None, UNREPORTED) and time.monotonic() < deadline:
+            server = proc.stat(cell.seat.forkserver_pid)
+            if server is None or server.gone:
+                return Cause(Outcome.LOST, "the fork server died, and this worker with it")
+            time.sleep(0.01)
+        return crashed(code)
 
     def _retire(self, cell: Cell) -> None:
         """An idle cell goes; its number is free at once."""

@@ -96,19 +96,19 @@ def strays(home: str) -> Iterator[tuple[int, int]]:
     for pid in sorted(proc.pids(), reverse=True):
         if pid == me or pid in found:
             continue
-        marked = mark in proc.environment(pid)
+        marked = mark in proc.environment(pid) and not _tidies_up(pid)
         s = proc.stat(pid) if marked or sessions else None
         if s is not None and not s.gone and (marked or s.session in sessions):
             yield pid, s.start
 
 
-def sweep(home: str, spare: Callable[[int], bool] = lambda pid: False, patience_s: float = PATIENCE_S) -> int:
+def sweep(home: str, patience_s: float = PATIENCE_S) -> int:
     """Kill what earlier farms left on this state folder; returns how many processes that was."""
     deadline = time.monotonic() + patience_s
     ended: set[tuple[int, int]] = set()
     quiet = 0
     while quiet < 2 and time.monotonic() < deadline:
-        frozen = [s for s in strays(home) if not spare(s[0]) and freeze(*s)]
+        frozen = [s for s in strays(home) if freeze(*s)]
         for pid, start in frozen:
             kill_tree(pid, start, 1.0)
         quiet = 0 if frozen else quiet + 1
@@ -172,6 +172,14 @@ def _kill(processes: Iterable[tuple[int, int]], deadline: float) -> bool:
             time.sleep(wait_s)
             wait_s = min(0.01, wait_s * 2)
     return True
+
+
+def _tidies_up(pid: int) -> bool:
+    """multiprocessing's resource tracker ends by itself when the others have, and removes semaphores first."""
+    try:
+        return b"multiprocessing.resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _signal(pid: int, start: int, number: signal.Signals) -> bool:

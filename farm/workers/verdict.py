@@ -12,6 +12,8 @@ from farm.workers.beat import Position
 from farm.workers.spool import End
 
 NOTHING = Usage()
+UNREPORTED = 255
+"""What multiprocessing gives as the exit code when the fork server could not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def crashed(exit_code: int | None) -> Cause:
     >>> crashed(0).message
     'the worker exited with code 0 before its job had ended'
     """
-    if exit_code is None or exit_code == 255:
+    if exit_code in (None, UNREPORTED):
         return Cause(Outcome.CRASHED, "the worker vanished", exit=exit_code)
     if exit_code < 0:
         try:

@@ -26,8 +26,6 @@ log = logging.getLogger("farm.workers")
 
 TICK_S = 0.1
 OVERSLEPT_S = 1.0
-BEGIN_S = 10.0
-"""A worker that has not begun its launch by then never will."""
 
 
 class Watch:
@@ -41,7 +39,7 @@ class Watch:
         self._cells: dict[int, Cell] = {}
         self._guard_fd: int | None = None
         self._lost: list[tuple[float, float]] = []
-        self._asleep = False
+        self._asleep = True
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -130,7 +128,7 @@ class Watch:
             return TICK_S
         position = cell.beat.position()
         if position.launch_id != launch.id or position.nth < 0:
-            if now - cell.scheduled - self._lost_since(cell.scheduled) > BEGIN_S:
+            if now - cell.scheduled - self._lost_since(cell.scheduled) > self._pool.begin_s:
                 self._end(cell, position, Cause(Outcome.CRASHED, "the worker did not begin its launch"))
             return TICK_S
         limits = launch.limits
