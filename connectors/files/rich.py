@@ -43,7 +43,8 @@ _SHEETS = (XLSX, XLSB, XLS, ODS)
 """Their structure is their tables; as nodes, a cell each, a large sheet would take a gigabyte."""
 _KEPT = _DESCRIPTION.split()
 _BROKEN = re.compile(
-    r"zip archive|checksum|deflate|formaterror|cfb error|unexpected e(?:nd|of)|end of file|trailer"
+    r"zip archive|checksum|deflate|formaterror|cfb error|unexpected e(?:nd|of)|end of (?:file|stream)|trailer"
+    r"|malformed (?:directory|fat|minifat|difat)|difat refers|whole buffer|no page boundaries|not found in"
 )
 _MARKS = re.compile(r"!\[[^\]]*\]\([^)]*\)|</?u>|\*\*")
 _PREFIX = re.compile(r"^(?:\w+Error: |[\w ]*(?:failed|error)(?: to [\w ]+)?: )+", re.I)

@@ -130,6 +130,8 @@ def kind_of(data: bytes, name: str) -> Kind:
     """What extract should read these bytes as. Raises InvalidInput where they are nothing it can read."""
     named = by_name(name)
     head = data[:HEAD_BYTES]
+    if named is MAIL and is_mail(head):
+        return MAIL  # a message may carry anything, in bytes of any kind
     rich = _rich(data, named)
     if rich is not None:
         return rich

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections import Counter
 from pathlib import Path
@@ -118,6 +119,29 @@ def test_a_second_listing_is_the_same_and_complete(
     for key in units:
         status = os.lstat(Path(real.folder) / path_of(key))
         assert units[key] == f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
+
+
+@pytest.mark.parametrize(
+    "suffix", [".pdf", ".docx", ".pptx", ".xlsx", ".xls", ".odt", ".ods", ".msg", ".eml", ".html"]
+)
+def test_a_damaged_file_is_read_or_refused_and_never_worse(
+    real: corpus.Corpus, tmp_path: Path, suffix: str
+) -> None:
+    chance = random.Random(suffix)
+    paths = sorted(path for path in real.folder.rglob(f"*{suffix}") if 1000 < path.stat().st_size < 100_000)
+    folder = Folder(tmp_path)
+    for path in chance.sample(paths, min(len(paths), 12)):
+        for _ in range(4):
+            data = bytearray(path.read_bytes())
+            if chance.random() < 0.3:
+                del data[chance.randrange(len(data)) :]
+            for _ in range(chance.randrange(1, 30)):
+                at = chance.randrange(max(1, len(data) - 8))
+                data[at : at + 8] = chance.randbytes(8)
+            try:
+                folder.document(f"damaged{suffix}", bytes(data))
+            except InvalidInput as refusal:
+                assert str(refusal)
 
 
 def test_a_document_fits_on_a_line_of_the_protocol(read: dict[str, Document | str]) -> None:
