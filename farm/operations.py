@@ -33,6 +33,9 @@ class Live(Protocol):
     def purge(self, source: str) -> None:
         """Remove the source's documents from the store."""
 
+    def forget_usage(self, source: str) -> None:
+        """Plan its next jobs by its declared profile."""
+
 
 class Operations:
     """`perform(op, args, actor)`; raises FarmError for what the asker should read."""
@@ -47,6 +50,8 @@ class Operations:
             "pause_source": self.pause_source,
             "resume_source": self.resume_source,
             "remove_source": self.remove_source,
+            "reset_profile": self.reset_profile,
+            "reset_profile": self.reset_profile,
             "cancel_jobs": self.cancel_jobs,
             "retry_jobs": self.retry_jobs,
             "discard_jobs": self.discard_jobs,
@@ -142,6 +147,20 @@ class Operations:
             self.live.purge(name)
         log(Name.SOURCE_REMOVED, source=name, actor=actor, purge=purge)
         return changed
+
+    def reset_profile(self, name: str, *, actor: str) -> dict[str, Any]:
+        """Forget what its jobs were measured to need; what is declared counts again."""
+        self._source(name)
+        self.live.forget_usage(name)
+        changed = self.ledger.connection.execute("DELETE FROM usage WHERE source = ?", (name,)).rowcount
+        return {"forgotten": changed}
+
+    def reset_profile(self, name: str, *, actor: str) -> dict[str, Any]:
+        """Forget what its jobs were measured to need: the declared profile stands until they are measured anew."""
+        self._source(name)
+        self.ledger.connection.execute("DELETE FROM usage WHERE source = ?", (name,))
+        self.live.forget_usage(name)
+        return {"reset": True}
 
     # -- jobs
 
@@ -261,3 +280,9 @@ class Offline:
 
     def purge(self, source: str) -> None:
         self._purge(source)
+
+    def forget_usage(self, source: str) -> None:
+        """There is nothing but the ledger's."""
+
+    def forget_usage(self, source: str) -> None:
+        pass  # what is in the ledger is all there is

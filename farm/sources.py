@@ -80,6 +80,7 @@ class Source:
         """Back to the declared profile."""
         for samples in self.samples.values():
             samples.clear()
+        self._unsaved.clear()
         self._revise(Stage)
 
     def measured(self, stage: Stage, endings: Iterable[Ending]) -> None:

@@ -283,6 +283,9 @@ class Farm:
     def hold(self, job_id: int) -> str:
         return self.dispatcher.hold(job_id)
 
+    def forget_usage(self, source: str) -> None:
+        self.sources[source].forget_usage()
+
     def purge(self, source: str) -> None:
         def act(store: Store) -> None:
             store.remove_source(source)

@@ -73,7 +73,7 @@ def measure(app: App, source: str, samples: int, dry_run: bool) -> None:
     if app.json:
         show.as_json(found)
         return
-    show.fields([("source", source), *found.items()])
+    _tell(source, found)
     if fields and not dry_run:
         click.echo(f"written to [sources.{source}.profile] in {app.config}", err=True)
 
@@ -107,6 +107,24 @@ def _write(app: App, source: str, fields: dict[str, Any]) -> None:
         table["profile"].update(fields)
     with contextlib.suppress(FarmNotRunning):
         control.call(app.home, "reload")
+
+
+def _tell(source: str, found: dict[str, Any]) -> None:
+    """What was measured, and what follows from it."""
+    endings = ", ".join(f"{n} {outcome}" for outcome, n in found["outcomes"].items())
+    pairs: list[tuple[str, object]] = [("source", source), ("tried", endings)]
+    for stage, figures in found["measured"].items():
+        wall, peak = figures["wall_s"], figures["memory_peak_bytes"]
+        pairs.append(
+            (
+                stage,
+                f"{span(wall['median'])} (at most {span(wall['max'])}),"
+                f" {size(peak['median'])} (at most {size(peak['max'])})",
+            )
+        )
+    for name, why in found["explanation"].items():
+        pairs.append((name, f"{found[name]}: {why}" if name in found else why))
+    show.fields(pairs)
 
 
 def _describe(row: dict[str, Any]) -> None:

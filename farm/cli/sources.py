@@ -103,6 +103,7 @@ def preview(app: App, source: str, count: int) -> None:
     settings = app.settings()
     rows = trial.preview(app.require_home(), settings, configured(settings, source), count=count)
     columns = (
+        show.Column("KIND", "kind"),
         show.Column("KEY", "key", wrap=True),
         show.Column("TITLE", "title", wrap=True),
         show.Column("TEXT", _glimpse, wrap=True),
