@@ -51,7 +51,6 @@ class Operations:
             "resume_source": self.resume_source,
             "remove_source": self.remove_source,
             "reset_profile": self.reset_profile,
-            "reset_profile": self.reset_profile,
             "cancel_jobs": self.cancel_jobs,
             "retry_jobs": self.retry_jobs,
             "discard_jobs": self.discard_jobs,
@@ -147,13 +146,6 @@ class Operations:
             self.live.purge(name)
         log(Name.SOURCE_REMOVED, source=name, actor=actor, purge=purge)
         return changed
-
-    def reset_profile(self, name: str, *, actor: str) -> dict[str, Any]:
-        """Forget what its jobs were measured to need; what is declared counts again."""
-        self._source(name)
-        self.live.forget_usage(name)
-        changed = self.ledger.connection.execute("DELETE FROM usage WHERE source = ?", (name,)).rowcount
-        return {"forgotten": changed}
 
     def reset_profile(self, name: str, *, actor: str) -> dict[str, Any]:
         """Forget what its jobs were measured to need: the declared profile stands until they are measured anew."""
@@ -283,6 +275,3 @@ class Offline:
 
     def forget_usage(self, source: str) -> None:
         """There is nothing but the ledger's."""
-
-    def forget_usage(self, source: str) -> None:
-        pass  # what is in the ledger is all there is
