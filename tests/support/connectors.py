@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from farm.connector import (
     Connector,
@@ -189,6 +189,16 @@ class Leak(Misbehaving):
                     held.append(bytearray(4 << 20))
                     size -= 4 << 20
         del held
+
+
+class Hoards(Misbehaving):
+    """Keeps what it took, in its process, for the next job to suffer from."""
+
+    name = "hoards"
+    hoard: ClassVar[list[bytearray]] = []
+
+    def misbehave(self, ctx: Any) -> None:
+        self.hoard.append(bytearray(ctx.options.size))
 
 
 class Flood(Misbehaving):
