@@ -107,6 +107,7 @@ class Dispatcher:
         self._inbox: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._rung = threading.Event()
         self._door = threading.Lock()
+        self._thread = threading.get_ident()
         self._shut = False
         self._flights: dict[int, InFlight] = {}
         self._launch_of: dict[int, int] = {}
@@ -126,6 +127,9 @@ class Dispatcher:
 
     def call(self, act: Callable[[], T]) -> T:
         """Do this inside the ledger's transaction; returns once it is on disk. Raises what it raised."""
+        if threading.get_ident() == self._thread:
+            with self.ledger.joined():
+                return act()
         request = Request(act)
         with self._door:
             if self._shut:

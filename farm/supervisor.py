@@ -12,6 +12,7 @@ import random
 import secrets
 import signal
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,7 +25,7 @@ from farm import home as homes
 from farm.core.admission import Budget
 from farm.core.job import Event
 from farm.dispatcher import Dispatcher
-from farm.errors import DiskFull
+from farm.errors import DiskFull, FarmError
 from farm.intake import Request, admit
 from farm.lander import Lander
 from farm.ledger.ledger import Ledger
@@ -35,7 +36,7 @@ from farm.settle import Settler
 from farm.sources import Source, departed
 from farm.store.store import Store
 from farm.telemetry import Name, log
-from farm.triggers.clock import Clock, Schedule, spec_of
+from farm.triggers.clock import Clock, Schedule
 from farm.triggers.watches import Watches
 from farm.workers import reaper
 from farm.workers.pool import Pool
@@ -149,9 +150,18 @@ class Farm:
         def on_signal(_number: int, _frame: FrameType | None) -> None:
             self.stop(now=self._asked_to_stop)
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before = signal.signal(number, on_signal)
-            self._stack.callback(signal.signal, number, before)
+        def on_hangup(_number: int, _frame: FrameType | None) -> None:
+            threading.Thread(target=self._reload_or_say, name="reload", daemon=True).start()
+
+        handlers = {signal.SIGTERM: on_signal, signal.SIGINT: on_signal, signal.SIGHUP: on_hangup}
+        for number, handler in handlers.items():
+            self._stack.callback(signal.signal, number, signal.signal(number, handler))
+
+    def _reload_or_say(self) -> None:
+        try:
+            self._reload()
+        except FarmError as error:
+            log(Name.SETTINGS_REFUSED, why=str(error))
 
     def stop(self, *, now: bool = False) -> None:
         """Running jobs get the grace time. A second time, or `now`: at once. Safe in a signal handler."""
@@ -162,36 +172,48 @@ class Farm:
 
     def _start_triggers(self) -> None:
         if self.drain:
-            now = self.ledger.clock()
             for name, source in self.sources.items():
                 if not source.paused:
-                    self._admit(name, "drain", f"{name}@drain {self.instance}", now)
+                    self._admit(name, "drain", f"{name}@drain {self.instance}")
             return
         rows = self.ledger.connection.execute("SELECT source, spec, last_fire_at, next_fire_at FROM schedule")
         known = {row[0]: Schedule(*row) for row in rows}
         self.clock = Clock(self.settings.sources.values(), self._fire, known)
         self._stack.callback(self.clock.close)
+        with self.ledger.transaction():
+            self._note_schedules()
         self.watches = Watches(self._watch_fired, self._degraded)
         self._stack.callback(self.watches.close)
         self.watches.reload(self.settings.sources.values())
         self.clock.start()
 
+    def _note_schedules(self) -> None:
+        """Have the ledger say when each source fires next."""
+        self.ledger.connection.execute("DELETE FROM schedule")
+        self.ledger.connection.executemany(
+            "INSERT INTO schedule (source, spec, last_fire_at, next_fire_at) VALUES (?, ?, ?, ?)",
+            [(s.source, s.spec, s.last_fire_at, s.next_fire_at) for s in self.clock.schedules()],
+        )
+
     def _fire(self, source: str, trigger: str, key: str, due_at: float) -> None:
         """The clock's thread: a schedule is due."""
-        self.dispatcher.call(lambda: self._admit(source, trigger, key, due_at))
+        next_at = self.clock.next_after(source, due_at)
 
-    def _admit(self, name: str, trigger: str, key: str, due_at: float) -> None:
+        def act() -> None:
+            self._admit(source, trigger, key)
+            self.ledger.connection.execute(
+                "UPDATE schedule SET last_fire_at = ?, next_fire_at = ? WHERE source = ?",
+                (due_at, next_at, source),
+            )
+
+        self.dispatcher.call(act)
+
+    def _admit(self, name: str, trigger: str, key: str) -> None:
         source = self.sources.get(name)
         if source is None or source.paused:
             return
         with self.ledger.joined():
             answer = admit(self.ledger, Request(source.settings, trigger=trigger, trigger_key=key))
-            if (spec := spec_of(source.settings)) is not None and trigger != "drain":
-                self.ledger.connection.execute(
-                    "INSERT INTO schedule (source, spec, last_fire_at) VALUES (?1, ?2, ?3)"
-                    " ON CONFLICT (source) DO UPDATE SET spec = ?2, last_fire_at = ?3",
-                    (name, spec, due_at),
-                )
         log(Name.TRIGGER_FIRED, source=name, trigger=trigger, run=answer.run_id, coalesced=answer.coalesced)
 
     def _watch_fired(self, name: str, paths: list[str] | None) -> None:
@@ -270,8 +292,10 @@ class Farm:
             return {"sources": sorted(settings.sources), "removed": sorted(gone)}
 
         changed = self.dispatcher.call(act)
-        self.clock.reload(settings.sources.values())
-        self.watches.reload(settings.sources.values())
+        if not self.drain:
+            self.clock.reload(settings.sources.values())
+            self.dispatcher.call(self._note_schedules)
+            self.watches.reload(settings.sources.values())
         log(Name.SETTINGS_LOADED, sources=len(settings.sources))
         return changed
 
@@ -283,14 +307,14 @@ class Farm:
     def hold(self, job_id: int) -> str:
         return self.dispatcher.hold(job_id)
 
-    def forget_usage(self, source: str) -> None:
-        self.sources[source].forget_usage()
-
     def purge(self, source: str) -> None:
         def act(store: Store) -> None:
             store.remove_source(source)
 
         self.lander.do(act)
+
+    def forget_usage(self, source: str) -> None:
+        self.sources[source].forget_usage()
 
 
 class Desk:

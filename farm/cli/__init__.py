@@ -26,6 +26,7 @@ COMMANDS = {
     "Work": {
         "start": Lazy("farm.cli.start", "Start the farm, and stay."),
         "stop": Lazy("farm.cli.stop", "Stop the running farm."),
+        "reload": Lazy("farm.cli.reload", "Have the running farm read farm.toml again."),
         "run": Lazy("farm.cli.run", "Read a source now."),
         "sources": Lazy("farm.cli.sources", "List, check, preview, pause, resume, remove sources."),
         "profile": Lazy("farm.cli.profile", "Show and measure what a source's jobs need."),

@@ -170,6 +170,12 @@ class Clock:
             entry = self._entries.get(source)
             return entry.schedule.next_fire_at if entry else None
 
+    def next_after(self, source: str, due_at: float) -> float | None:
+        """When the source fires next, once it has fired at `due_at`."""
+        with self._lock:
+            entry = self._entries.get(source)
+            return entry.plan.next_fire(due_at, self._now()) if entry else None
+
     def _entry(self, source: SourceSettings, spec: str, old: Schedule | None) -> _Entry:
         now = self._now()
         last = old.last_fire_at if old else None

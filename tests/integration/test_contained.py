@@ -26,9 +26,7 @@ RETRY = {"max_attempts": 2, "base": "50ms", "max": "50ms", "jitter": 0.0, "max_d
 
 
 def source(connector: str, way: str = "", **options: Any) -> dict[str, Any]:
-    return misbehaving(
-        connector, *UNITS, profile=PROFILE, retry=RETRY, options={"way": way, **options}
-    )
+    return misbehaving(connector, *UNITS, profile=PROFILE, retry=RETRY, options={"way": way, **options})
 
 
 CASES = [
@@ -107,9 +105,7 @@ def test_a_hung_job_is_retried_then_quarantined_with_its_evidence(tmp_path: Path
 def test_a_whole_tree_is_gone_half_a_second_after_its_deadline(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     profile = {**PROFILE, "timeout": "1s", "stall": "30s"}
-    deaf = misbehaving(
-        "Deaf", "bad", profile=profile, retry={"max_attempts": 1}, options={"pids": str(pids)}
-    )
+    deaf = misbehaving("Deaf", "bad", profile=profile, retry={"max_attempts": 1}, options={"pids": str(pids)})
     with Farm(tmp_path / "home", {"deaf": deaf}) as farm:
         farm.start()
         farm.call("run", source="deaf")

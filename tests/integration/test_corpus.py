@@ -30,7 +30,13 @@ def test_every_file_is_a_document_or_refused_with_a_reason(real: tuple[corpus.Co
     assert code == 3
     assert found.files >= 300
     kinds = {Path(key).suffix.lower() for key in living(farm)}
-    assert len(kinds & {".pdf", ".docx", ".pptx", ".xlsx", ".html", ".md", ".eml", ".epub", ".csv", ".json", ".txt"}) >= 8
+    assert (
+        len(
+            kinds
+            & {".pdf", ".docx", ".pptx", ".xlsx", ".html", ".md", ".eml", ".epub", ".csv", ".json", ".txt"}
+        )
+        >= 8
+    )
     quarantined = farm.json("quarantine", "list", "--limit", "1000")
     assert all(row["message"] for row in quarantined)
     assert found.files - len(found.left_out) == len(living(farm)) + len(quarantined)

@@ -25,7 +25,9 @@ def keys(farm: Farm) -> list[str]:
 
 
 def extracts(farm: Farm) -> int:
-    return int(farm.ledger("SELECT count(*) FROM attempt JOIN job ON job.id = job_id WHERE stage = 'extract'")[0][0])
+    return int(
+        farm.ledger("SELECT count(*) FROM attempt JOIN job ON job.id = job_id WHERE stage = 'extract'")[0][0]
+    )
 
 
 def last_documents(farm: Farm) -> dict[str, int]:
@@ -43,7 +45,9 @@ def test_a_second_run_extracts_nothing(tmp_path: Path, folder: Path) -> None:
         assert last_documents(farm) == {"unchanged": 3}
 
 
-def test_a_change_costs_one_job_a_deletion_a_tombstone_and_a_move_nothing(tmp_path: Path, folder: Path) -> None:
+def test_a_change_costs_one_job_a_deletion_a_tombstone_and_a_move_nothing(
+    tmp_path: Path, folder: Path
+) -> None:
     with Farm(tmp_path / "home", {"notes": local_files(folder)}) as farm:
         assert farm.drain() == 0
         (folder / "one.txt").write_text("the quick red fox")
@@ -71,7 +75,9 @@ def test_a_touched_file_is_compared_by_content_and_not_extracted_again(tmp_path:
         assert extracts(farm) == attempts
 
 
-def test_a_refused_file_is_explained_and_not_tried_again_until_it_changes(tmp_path: Path, folder: Path) -> None:
+def test_a_refused_file_is_explained_and_not_tried_again_until_it_changes(
+    tmp_path: Path, folder: Path
+) -> None:
     (folder / "empty.txt").touch()
     with Farm(tmp_path / "home", {"notes": local_files(folder)}) as farm:
         assert farm.drain() == 3

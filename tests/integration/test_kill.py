@@ -84,7 +84,12 @@ def test_it_works_again_within_five_seconds_of_its_restart(tmp_path: Path) -> No
         farm.kill()
         began = time.time()
         farm.start(ready=False)
-        until(lambda: farm.ledger("SELECT 1 FROM attempt WHERE started_at > ? AND outcome = 'succeeded'", began), 20)
+        until(
+            lambda: farm.ledger(
+                "SELECT 1 FROM attempt WHERE started_at > ? AND outcome = 'succeeded'", began
+            ),
+            20,
+        )
         assert time.time() - began < 5
         lost = farm.ledger("SELECT count(*) FROM attempt WHERE outcome = 'lost'")[0][0]
         assert lost <= 2 * 8
