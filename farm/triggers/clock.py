@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 LOOK_S = 20.0
 LATE_S = 60.0
 """A fire this late was missed: the farm was down or the machine asleep."""
+CLOSE_S = 5.0
 AGAIN_S = 10.0
 """After a fire that could not be handed over."""
 
@@ -122,6 +123,7 @@ class Clock:
         """`known` is what the ledger kept: last_fire_at of each source, under the spec it was made by."""
         self._fire, self._now = fire, now
         self._lock = threading.RLock()
+        self._at_rest = threading.Condition(self._lock)
         self._entries: dict[str, _Entry] = {}
         self._scheduler = _Scheduler(look_s, self._look)
         self._running = False
@@ -136,11 +138,14 @@ class Clock:
                 self._wake_at(name)
 
     def close(self) -> None:
-        """No fire begins after this returns."""
+        """No fire begins after this returns; one that is being handed over is waited for, but not for ever."""
         with self._lock:
             running, self._running = self._running, False
-        if running:
-            self._scheduler.shutdown(wait=True)
+        if not running:
+            return
+        self._scheduler.shutdown(wait=False)  # waiting, it would hold its lock while a job of ours wants it
+        with self._lock:
+            self._at_rest.wait_for(lambda: not any(e.busy for e in self._entries.values()), CLOSE_S)
 
     def reload(self, sources: Iterable[SourceSettings], known: Mapping[str, Schedule] | None = None) -> None:
         """Take on these sources; a schedule that did not change goes on as it was."""
@@ -151,8 +156,12 @@ class Clock:
                 spec = spec_of(source)
                 if spec is None:
                     continue
-                old = before[source.name].schedule if source.name in before else known.get(source.name)
-                self._entries[source.name] = self._entry(source, spec, old)
+                old = before.get(source.name)
+                if old is not None and old.schedule.spec == spec:
+                    self._entries[source.name] = old
+                else:
+                    kept = old.schedule if old is not None else known.get(source.name)
+                    self._entries[source.name] = self._entry(source, spec, kept)
             for name in before.keys() - self._entries.keys():
                 self._scheduler.forget(name)
             if self._running:
@@ -231,6 +240,7 @@ class Clock:
             fired = False
         with self._lock:
             entry.busy = False
+            self._at_rest.notify_all()
             if self._entries.get(name) is not entry or not self._running:
                 return
             if fired:

@@ -247,7 +247,33 @@ def test_nothing_fires_after_close() -> None:
     n = len(fired.fires)
     time.sleep(0.3)
     assert len(fired.fires) == n
-    assert threading.active_count() <= before
+    until(lambda: threading.active_count() <= before)
+
+
+def test_closing_waits_for_the_fire_that_is_being_handed_over() -> None:
+    now, begun, done = Time.at(NOON), threading.Event(), threading.Event()
+
+    def fire(*_: object) -> None:
+        begun.set()
+        time.sleep(0.3)
+        done.set()
+
+    clock = Clock([source(every_s=900.0)], fire, {}, now=now, look_s=0.01)
+    clock.start()
+    assert begun.wait(10)
+    clock.close()
+    assert done.is_set()
+
+
+def test_closing_while_all_threads_are_at_work_never_blocks() -> None:
+    for _ in range(30):
+        fired = Fired()
+        sources = [source(str(i), every_s=0.001) for i in range(5)]
+        clock = Clock(sources, fired, {}, now=Time.at(NOON), look_s=0.001)
+        clock.start()
+        until(lambda fired=fired: fired.fires)
+        clock.reload(sources[:3])
+        clock.close()
 
 
 def test_a_source_without_a_schedule_never_fires() -> None:
