@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import selectors
 import signal
 import subprocess
@@ -106,6 +107,11 @@ class Program:
                 stderr=subprocess.PIPE,
                 process_group=0,
             )
+        with contextlib.suppress(OSError):
+            # The limit on a worker's own data is for Python, which turns it into a MemoryError. Other runtimes
+            # map far more than they use; what the program really uses, the farm measures and caps.
+            hard = resource.prlimit(self._process.pid, resource.RLIMIT_DATA)[1]
+            resource.prlimit(self._process.pid, resource.RLIMIT_DATA, (hard, hard))
 
     @property
     def returncode(self) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import time
 from pathlib import Path
 
@@ -210,6 +211,22 @@ def test_any_output_is_a_sign_of_life_and_keeps_the_figures(bench: Bench) -> Non
         """
     )
     assert bench.ctx.beats.count((5, 10, "")) >= 3
+
+
+def test_the_workers_limit_on_its_own_data_is_not_the_programs(bench: Bench) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (4 << 30, hard))
+    try:
+        found = bench.discover(
+            """
+            import json, resource, time
+            time.sleep(0.1)
+            print(json.dumps({"type": "DOCUMENT", "key": str(resource.getrlimit(resource.RLIMIT_DATA)[0])}))
+            """
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+    assert found[0] == Document(str(hard))
 
 
 def test_lines_come_while_the_program_still_runs(bench: Bench) -> None:
