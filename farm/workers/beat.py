@@ -52,6 +52,11 @@ class Position(NamedTuple):
     last_end: int
     """Offset of the newest END line; NOWHERE when there is none."""
 
+    @property
+    def born(self) -> bool:
+        """Did the worker ever write? One that did not, died before it could work."""
+        return self.seq > 0
+
 
 class Sign(NamedTuple):
     at: float

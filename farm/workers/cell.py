@@ -11,14 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing.forkserver
 import os
 import shutil
-import sys
 import threading
 import time
-import types
-from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -30,7 +26,7 @@ from typing import Any
 import pebble
 
 from farm.core.job import Launch, Outcome
-from farm.workers import joblog, proc, reaper
+from farm.workers import joblog, nursery, proc, reaper
 from farm.workers.beat import Beat
 from farm.workers.seat import Seat
 from farm.workers.verdict import Cause
@@ -40,13 +36,15 @@ log = logging.getLogger("farm.workers")
 PEBBLE_POLL_S = 0.5
 """How often pebble's threads look around. Ends are seen by ourselves at once, so this only costs."""
 
-_starting = threading.Lock()
+pebble.CONSTS.sleep_unit = PEBBLE_POLL_S
 
 
 class CellState(StrEnum):
     BUILDING = "building"
     IDLE = "idle"
     BUSY = "busy"
+    ANSWERED = "answered"
+    """Its launch is over and being put together."""
     ENDING = "ending"
 
 
@@ -91,19 +89,19 @@ class Cell:
     state: CellState = CellState.BUILDING
     launch: Launch | None = None
     cause: Cause | None = None
-    """Why it is to be killed, when that was said before it was built."""
+    """Why it is to end, when that was said while it was being built or its launch put together."""
     connector: str = ""
     source: str = ""
     nice: int = 0
     pid: int = 0
     start: int = 0
-    scheduled: float = 0.0
-    idle_since: float = 0.0
+    since: float = 0.0
+    """When its state began, by the pool's clock."""
     memory_bytes: int = 0
     tree_bytes: int = 0
     peak_bytes: int = 0
-    """Highest sample of the tree during the job at `peak_index`."""
-    peak_index: int = -1
+    """Highest sample of the tree during the job at `peak_nth`."""
+    peak_nth: int = -1
     cpu_s: float = 0.0
     """Newest sample of what the tree has used."""
     skips: dict[int, tuple[Outcome, str]] = field(default_factory=dict)
@@ -131,12 +129,12 @@ class Cell:
         """Start the process; 5 to 20 ms. Raises OSError when it cannot be started."""
         from farm.workers.worker import begin
 
-        self.seat = replace(self.seat, forkserver_pid=start_forkserver(self.seat.marker))
+        self.seat = replace(self.seat, forkserver_pid=nursery.start(self.seat.marker))
         self._context = _OneLife()
         self._pebble = pebble.ProcessPool(
             max_workers=1, initializer=begin, initargs=(self.seat,), context=self._context
         )
-        with _starting, without_main():
+        with nursery.starting():
             active = self._pebble.active  # this is what starts it
         process = self._context.process
         if process is None or process.pid is None or not active:
@@ -186,72 +184,3 @@ class Cell:
 
     def last_output(self) -> str:
         return joblog.read_tail(self.log_fd)
-
-
-def start_forkserver(marker: str) -> int:
-    """Make sure that the fork server runs; returns its pid. Every process below it bears the marker."""
-    pebble.CONSTS.sleep_unit = PEBBLE_POLL_S
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.environ.get("PYTHONPATH")
-    with _starting, without_main():
-        multiprocessing.forkserver.set_forkserver_preload(["farm.workers.preload"])
-        with _environment(
-            {
-                reaper.MARKER: marker,
-                "SPT_NOENV": "1",  # or process titles would be written over the marker
-                "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root,
-            }
-        ):
-            multiprocessing.forkserver.ensure_running()
-    return forkserver_pid()
-
-
-def forkserver_pid() -> int:
-    """Zero when there is none."""
-    return int(_server()._forkserver_pid or 0)
-
-
-def forkserver_alive_fd() -> int | None:
-    """The pipe whose end ends the fork server."""
-    fd: int | None = _server()._forkserver_alive_fd
-    return fd
-
-
-def stop_forkserver() -> None:
-    """End the fork server, and its claim on this process."""
-    server = _server()
-    if server._forkserver_pid is not None:
-        with contextlib.suppress(ChildProcessError, ProcessLookupError):
-            os.kill(server._forkserver_pid, 9)
-        with contextlib.suppress(ChildProcessError, FileNotFoundError):
-            server._stop()
-        server._forkserver_pid = None
-
-
-def _server() -> Any:
-    return multiprocessing.forkserver._forkserver
-
-
-@contextlib.contextmanager
-def without_main() -> Iterator[None]:
-    """Children import the main module of their parent, by default: ours is a whole command line."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-@contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -25,7 +25,7 @@ def look(cell: Cell) -> Found:
     root = proc.stat(cell.pid)
     cpu_s = max(cell.cpu_s, root.cpu_s if root else 0.0)
     peak = proc.memory_peak_bytes(cell.pid) if root and not root.gone else 0
-    if cell.peak_index == position.nth:
+    if cell.peak_nth == position.nth:
         peak = max(peak, cell.peak_bytes)
     usage = Usage(
         round(max(0.0, time.monotonic() - position.started), 6) if position.started else 0.0,
@@ -36,6 +36,6 @@ def look(cell: Cell) -> Found:
     return Found(position, Scene(cell.pid, usage, log, fault.versions(None)))
 
 
-def living(cell: Cell) -> Scene:
-    """Of a worker that goes on."""
-    return Scene(cell.pid)
+def living(cell: Cell) -> Found:
+    """Of a worker that goes on, or never was."""
+    return Found(cell.beat.position(), Scene(cell.pid))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from farm.core.job import Ending, Evidence, Finished, Launch, Outcome, Reason, Usage
 from farm.workers.beat import Position
@@ -61,6 +61,11 @@ def crashed(exit_code: int | None) -> Cause:
     return Cause(Outcome.CRASHED, message, exit=exit_code)
 
 
+def blame_first(cause: Cause, launch: Launch) -> Cause:
+    """The same cause, on the launch's first job."""
+    return replace(cause, job_id=launch.jobs[0].job_id)
+
+
 def blamed(launch: Launch, position: Position, ended: Mapping[int, Ending], cause: Cause) -> int | None:
     """The index of the job that the cause falls on, or None when it fell between jobs."""
     if cause.job_id is not None:
@@ -82,10 +87,10 @@ def finished(
     scene: Scene,
     skips: Mapping[int, tuple[Outcome, str]],
     peak_bytes: int = 0,
-    peak_index: int = -1,
+    peak_nth: int = -1,
 ) -> Finished:
     """Put together how each job of the launch ended."""
-    peaked = launch.jobs[peak_index].job_id if 0 <= peak_index < len(launch.jobs) else None
+    peaked = launch.jobs[peak_nth].job_id if 0 <= peak_nth < len(launch.jobs) else None
     ended = {e.job: e.ending(scene.pid, peak_bytes if e.job == peaked else 0) for e in ends}
     guilty = blamed(launch, position, ended, cause) if cause is not None else None
     if cause is not None and guilty is not None:

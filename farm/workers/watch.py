@@ -14,13 +14,13 @@ import threading
 from typing import TYPE_CHECKING
 
 from farm.core.job import Outcome
-from farm.workers import joblog, meter
+from farm.workers import joblog, meter, nursery
 from farm.workers.beat import Position
 from farm.workers.cell import Cell, CellState
 from farm.workers.verdict import Cause
 
 if TYPE_CHECKING:
-    from farm.workers.pool import Pool
+    from farm.workers.crew import Crew
 
 log = logging.getLogger("farm.workers")
 
@@ -31,8 +31,9 @@ OVERSLEPT_S = 1.0
 class Watch:
     """Of one pool."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, crew: Crew, begin_s: float) -> None:
+        self._crew = crew
+        self._begin_s = begin_s
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake, select.EPOLLIN)
@@ -66,7 +67,7 @@ class Watch:
 
     def remove(self, cell: Cell) -> None:
         """Before the cell's descriptors are closed."""
-        with self._pool.lock:
+        with self._crew.lock:
             for fd, known in list(self._cells.items()):
                 if known is cell:
                     del self._cells[fd]
@@ -84,15 +85,15 @@ class Watch:
     def _run(self) -> None:
         wait_s: float | None = None
         while not self._closed:
-            before = self._pool.clock()
+            before = self._crew.clock()
             events = self._epoll.poll(wait_s)
-            now = self._pool.clock()
+            now = self._crew.clock()
             if wait_s is not None and now - before - wait_s > OVERSLEPT_S:
                 self._lost = [*self._lost[-20:], (now, now - before - wait_s)]
                 log.warning("watch.overslept lost_s=%.1f", now - before - wait_s)
             try:
                 self._see([fd for fd, _ in events])
-                wait_s = self._tick(self._pool.clock())
+                wait_s = self._tick(self._crew.clock())
             except Exception:
                 log.exception("watch.failed")
                 wait_s = TICK_S
@@ -105,22 +106,31 @@ class Watch:
                 self._epoll.unregister(fd)
                 os.close(fd)
                 self._guard_fd = None
-                self._pool.guard_died()
+                self._crew.guard_died()
             elif cell := self._cells.get(fd):
-                self._pool.died(cell)
+                self._crew.died(cell)
 
     def _tick(self, now: float) -> float | None:
         """Look at every cell at work; returns the seconds until the next look."""
         self._asleep = True  # before looking: who sets to work after this nudges us
         next_s = None
-        busy = [c for c in list(self._pool.cells.values()) if c.state is CellState.BUSY]
-        for cell in busy:
-            left_s = self._look(cell, now)
-            next_s = min(left_s, TICK_S if next_s is None else next_s)
+        for cell in list(self._crew.cells.values()):
+            if cell.state is CellState.BUSY:
+                next_s = min(self._look(cell, now), TICK_S if next_s is None else next_s)
+            elif cell.state is CellState.BUILDING:
+                next_s = min(self._await(cell, now), TICK_S if next_s is None else next_s)
         if next_s is not None:
             return max(0.001, next_s)
         self._lost.clear()
-        return self._pool.retire_idle()
+        return self._crew.retire_idle()
+
+    def _await(self, cell: Cell, now: float) -> float:
+        """A fork server that does not answer holds up every new cell: end it, the next one starts another."""
+        if now - cell.since - self._lost_since(cell.since) > self._begin_s:
+            log.error("forkserver.stuck cell=%d", cell.number)
+            nursery.kill()
+            cell.since = now
+        return TICK_S
 
     def _look(self, cell: Cell, now: float) -> float:
         launch = cell.launch
@@ -128,7 +138,7 @@ class Watch:
             return TICK_S
         position = cell.beat.position()
         if position.launch_id != launch.id or position.nth < 0:
-            if now - cell.scheduled - self._lost_since(cell.scheduled) > self._pool.begin_s:
+            if now - cell.since - self._lost_since(cell.since) > self._begin_s:
                 self._end(cell, position, Cause(Outcome.CRASHED, "the worker did not begin its launch"))
             return TICK_S
         limits = launch.limits
@@ -160,8 +170,8 @@ class Watch:
         tree = meter.weigh(cell.pid, cap_bytes)
         if tree is None:
             return
-        if cell.peak_index != position.nth:
-            cell.peak_index, cell.peak_bytes = position.nth, 0
+        if cell.peak_nth != position.nth:
+            cell.peak_nth, cell.peak_bytes = position.nth, 0
         cell.tree_bytes, cell.cpu_s = tree.memory_bytes, tree.cpu_s
         cell.peak_bytes = max(cell.peak_bytes, tree.memory_bytes)
         cell.beat.note_tree(tree.below)
@@ -171,10 +181,10 @@ class Watch:
 
     def _end(self, cell: Cell, position: Position, cause: Cause) -> None:
         """Unless the job ended while we looked."""
-        with self._pool.lock:
+        with self._crew.lock:
             now_at = cell.beat.position()
             if (now_at.launch_id, now_at.nth) == (position.launch_id, position.nth):
-                self._pool.end(cell, cause)
+                self._crew.end(cell, cause)
 
     def _lost_since(self, moment: float) -> float:
         return sum(lost for at, lost in self._lost if at > moment)

@@ -74,8 +74,10 @@ class Worker:
         self.meter = Meter()
         self.pid = os.getpid()
         self.forked = False
+        self._loaded: tuple[str, type[Connector[Any]]] | None = None
         self._options: tuple[str, str, Any] = ("", "", None)
         os.register_at_fork(after_in_child=self._is_child)
+        self.beat.at(0, NOWHERE, time.monotonic(), time.time(), 0.0, 0, -1)  # born
 
     def launch(self, launch: Launch) -> Envelope:
         spool = Writer(Path(self.seat.home, "spool", f"{launch.id}.jsonl"))
@@ -113,7 +115,7 @@ class Worker:
         connector: type[Connector[Any]] | None = None
         doubtful = ""
         try:
-            connector = registry.load(launch.connector)
+            connector = self._connector(launch.connector)
             attempt = Attempt(
                 connector,
                 self._options_of(launch, connector),
@@ -156,6 +158,11 @@ class Worker:
         if found.outcome is Outcome.DEPENDENCY:
             return "an import failed half-way"
         return "it ran out of memory" if found.outcome is Outcome.OUT_OF_MEMORY else ""
+
+    def _connector(self, name: str) -> type[Connector[Any]]:
+        if self._loaded is None or self._loaded[0] != name:
+            self._loaded = (name, registry.load(name))
+        return self._loaded[1]
 
     def _options_of(self, launch: Launch, connector: type[Connector[Any]]) -> Any:
         if self._options[:2] != (launch.connector, launch.options):
