@@ -5,10 +5,8 @@ docs/connectors/command.md tells authors of programs what they may print and wha
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -16,44 +14,15 @@ from typing import Any, ClassVar, Literal
 import msgspec
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from connectors._program import Program, TooLong
-from farm.connector import (
-    Connector,
-    ConnectorError,
-    Context,
-    Document,
-    Gone,
-    InvalidInput,
-    Item,
-    Line,
-    Listing,
-    Log,
-    Options,
-    Permanent,
-    Progress,
-    Record,
-    Schema,
-    SourceUnavailable,
-    State,
-    Transient,
-    Unchanged,
-    Unit,
-)
-from farm.lines import MAX_LINE_BYTES, Malformed, decode
+from connectors._exits import ending
+from connectors._printed import Printed, Step, own_version
+from connectors._program import Program
+from farm.connector import Connector, Context, Item, Listing, Options, Permanent, Unit
+from farm.lines import MAX_LINE_BYTES
 
 GRACE_S = 5.0
 SECRET = "secret:"
-IGNORED = {"ACTIVATE_VERSION"}
-"""Singer's message that older versions of a table's rows are void: rows are replaced by their keys here."""
-
 Mode = Literal["stream", "units"]
-Step = Literal["stream", "discover", "extract"]
-
-ALLOWED: dict[Step, tuple[type[Line], ...]] = {
-    "stream": (Document, Record, Schema, State, Gone, Listing),
-    "discover": (Document, Record, Schema, State, Unit, Gone, Listing),
-    "extract": (Document, Record, Schema, Unchanged),
-}
 
 
 class CommandOptions(Options):
@@ -106,7 +75,7 @@ class Command(Connector[CommandOptions]):
         given = {
             "type": "UNIT",
             "key": unit.key,
-            "version": unit.version.removeprefix(_own_version(Unit(unit.key, ""))),
+            "version": unit.version.removeprefix(own_version(Unit(unit.key, ""))),
             "data": unit.data,
             "uri": unit.uri,
             "held": ctx.held,
@@ -120,17 +89,13 @@ class _Call:
 
     def __init__(self, ctx: Context[CommandOptions], step: Step, cursor: Any) -> None:
         self._ctx, self._step, self._cursor = ctx, step, cursor
-        self._number = self._good = self._rejected = 0
-        self._first_fault = ""
-        self._listing: Listing | None = None
-        self._progress = Progress()
+        self._printed = Printed(ctx, step)
 
     def items(self, stdin: bytes) -> Iterator[Item]:
         program = self._start(stdin)
         try:
             for raw in program.lines():
-                self._number += 1
-                item = self._item(raw)
+                item = self._printed.item(raw)
                 if item is not None:
                     yield item
         finally:
@@ -140,60 +105,9 @@ class _Call:
         self._judge(program)
         if self._step == "extract":
             return
+        # Only now: what a failing program listed is not all.
         complete = self._ctx.options.complete and self._ctx.paths is None
-        yield self._listing or Listing(
-            complete=complete
-        )  # only now: what a failing program listed is not all
-
-    def _item(self, raw: bytes | TooLong) -> Item | None:
-        if isinstance(raw, TooLong):
-            return self._reject(f"longer than the limit ({raw.bytes} bytes)")
-        if not raw.strip():
-            return None
-        match decode(raw):
-            case Malformed(why):
-                return self._other(raw, why)
-            case Progress() as progress:
-                self._progress = progress
-                self._ctx.progress(progress.done, progress.total, progress.message)
-            case Log(message=message, level=level):
-                number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
-                self._ctx.log.log(number, "%s", message[:4000])
-            case line if not isinstance(line, ALLOWED[self._step]):
-                return self._reject(f"{_tag(line)} does not belong into {_where(self._step)}")
-            case Listing() as listing:
-                self._listing = listing
-            case line if fault := _fault(line):
-                return self._reject(fault)
-            case Unit() as unit:
-                self._good += 1
-                return msgspec.structs.replace(unit, version=_own_version(unit))
-            case Record() as record:
-                self._good += 1
-                gone = record.record.get("_sdc_deleted_at") is not None
-                return msgspec.structs.replace(record, deleted=True) if gone else record
-            case line:
-                self._good += 1
-                return line
-        return None
-
-    def _other(self, raw: bytes, why: str) -> Item | None:
-        """A line that is not of our protocol: Singer has some that we may pass over."""
-        try:
-            tag = msgspec.json.decode(raw, type=_Tagged).type
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return self._reject(f"{why}: {raw[:120].decode('utf-8', 'replace')}")
-        if tag in IGNORED:
-            return None
-        if tag == "BATCH":
-            return self._reject("BATCH files are not read: configure the tap to print RECORD lines")
-        return self._reject(f"{why}: {raw[:120].decode('utf-8', 'replace')}")
-
-    def _reject(self, why: str) -> Item:
-        self._rejected += 1
-        message = f"line {self._number}: {why}"
-        self._first_fault = self._first_fault or message
-        return Log(level="rejected", message=message)
+        yield self._printed.listing or Listing(complete=complete)
 
     def _start(self, stdin: bytes) -> Program:
         ctx, options = self._ctx, self._ctx.options
@@ -217,20 +131,12 @@ class _Call:
                 stdin=stdin,
                 on_error_line=lambda text: ctx.log.info("%s", text),
                 stop_requested=lambda: ctx.stop_requested,
-                alive=self._alive,
+                alive=self._printed.alive,
                 line_limit=min(MAX_LINE_BYTES, max(1 << 20, ctx.memory_bytes // 8)),
                 grace_s=GRACE_S,
             )
         except OSError as error:
             raise Permanent(f"{argv[0]} cannot be started: {error.strerror or error}") from None
-
-    def _alive(self) -> None:
-        """Any output is a proof of life; keeps the figures the program gave, else counts what it printed."""
-        told = self._progress
-        if told.done or told.total:
-            self._ctx.progress(told.done, told.total, told.message)
-        else:
-            self._ctx.progress(self._good, None, told.message)
 
     def _judge(self, program: Program) -> None:
         """Raise what its exit status means."""
@@ -239,58 +145,11 @@ class _Call:
             said = " / ".join(list(program.last_errors)[-3:])[-600:]
             error, meaning = ending(program.returncode, self._step)
             raise error(f"{name} {meaning}" + (f": {said}" if said else ""))
-        if self._rejected and not self._good:
+        printed = self._printed
+        if printed.rejected and not printed.good:
             raise Permanent(
-                f"{name} printed {self._number} lines and none could be used; {self._first_fault}"
+                f"{name} printed {printed.lines} lines and none could be used; {printed.first_fault}"
             )
-
-
-class _Tagged(msgspec.Struct):
-    type: str
-
-
-def ending(status: int, step: str = "stream") -> tuple[type[ConnectorError], str]:
-    """What a program's exit status other than 0 means: an error class and words for it (see sysexits.h).
-
-    >>> ending(75)[0].__name__, ending(-9)
-    ('Transient', (<class 'farm.connector.Transient'>, 'was killed by SIGKILL'))
-    """
-    if status < 0:
-        return Transient, f"was killed by {_signal_name(-status)}"
-    if status > 128 and status - 128 in list(signal.Signals):  # a shell says so of its child
-        return Transient, f"exited with status {status} (killed by {_signal_name(status - 128)})"
-    error: type[ConnectorError] = Transient
-    match status:
-        case 65:
-            error = InvalidInput
-        case 66 if step == "extract":
-            error = InvalidInput
-        case 64 | 66 | 77 | 78 | 126 | 127:
-            error = Permanent
-        case 69:
-            error = SourceUnavailable
-    meaning = _MEANINGS.get(status)
-    return error, f"exited with status {status}" + (f" ({meaning})" if meaning else "")
-
-
-_MEANINGS = {
-    64: "used wrongly",
-    65: "bad input",
-    66: "no input",
-    69: "service unavailable",
-    75: "temporary failure",
-    77: "permission denied",
-    78: "wrong configuration",
-    126: "cannot be executed",
-    127: "program not found",
-}
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _what_is_missing(options: CommandOptions) -> str | None:
@@ -337,32 +196,3 @@ def _filled(ctx: Context[CommandOptions], value: Any) -> Any:
     if isinstance(value, list):
         return [_filled(ctx, inner) for inner in value]
     return value
-
-
-def _fault(line: Line) -> str:
-    """What such a line lacks."""
-    match line:
-        case Document(key="") | Unit(key="") | Gone(key="") | Unchanged(key=""):
-            return f"{_tag(line)} without a key"
-        case Record(stream="") | Schema(stream=""):
-            return f"{_tag(line)} without a stream"
-        case Unit(version=""):
-            return "UNIT without a version"
-    return ""
-
-
-def _own_version(unit: Unit) -> str:
-    """The unit's version with its key before it.
-
-    The farm takes a new unit of a gone one's version for the same, moved. That suits versions which nothing
-    else can have; those of a stranger's program may as well be 1, 2, 3.
-    """
-    return f"{unit.key}@{unit.version}"
-
-
-def _tag(line: Line) -> str:
-    return str(type(line).__struct_config__.tag)
-
-
-def _where(step: Step) -> str:
-    return 'mode "stream"' if step == "stream" else f"the answer to {step}"

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from connectors import command
-from connectors.command import Command, ending
+from connectors._exits import ending
+from connectors.command import Command
 from farm.connector import (
     ConnectorError,
     Document,
