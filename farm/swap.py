@@ -63,6 +63,8 @@ def complete(home: Path) -> None:
         for companion in COMPANIONS:
             _put_aside(home / f"{staged.name}{companion}", aside)
         if place.is_dir():
+            with contextlib.suppress(OSError):
+                place.rmdir()  # an empty one is nothing to keep
             _put_aside(place, aside)
         elif place.exists() and not (aside / place.name).exists():
             _keep(place, aside / place.name)

@@ -50,7 +50,10 @@ class Farm:
     """One state folder with its farm.toml, and the farm process on it, if one runs."""
 
     def __init__(self, home: Path, sources: Mapping[str, Table] | None = None, **farm: Any) -> None:
-        """`farm` are the keys of the [farm] table; two workers unless they say otherwise."""
+        """`farm` are the keys of the [farm] table; two workers unless they say otherwise.
+
+        Without `sources` an existing farm.toml stays as it is.
+        """
         self.home = home
         self.config = home / "farm.toml"
         self.process: subprocess.Popen[bytes] | None = None
@@ -60,7 +63,8 @@ class Farm:
             "XDG_STATE_HOME": str(home.parent / "xdg"),
         }
         self.output = home.parent / f"{home.name}.out"
-        self.configure(sources or {}, **farm)
+        if sources is not None or not self.config.exists():
+            self.configure(sources or {}, **farm)
 
     def configure(self, sources: Mapping[str, Table], **farm: Any) -> None:
         """Write farm.toml anew."""
