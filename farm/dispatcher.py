@@ -497,13 +497,12 @@ class Dispatcher:
         return self._drain and not busy and self._inbox.empty() and not self._open_jobs()
 
     def _open_jobs(self) -> int:
-        """Jobs that a drain waits for: all but those of paused sources."""
-        paused = [name for name, source in self.sources.items() if source.paused]
+        """Jobs that a drain waits for: of sources that are in farm.toml and not paused."""
+        active = [name for name, source in self.sources.items() if not source.paused]
         row = self.ledger.connection.execute(
-            "SELECT coalesce(sum(n), 0) FROM tally JOIN run ON run.id = run_id"
-            " WHERE tally.state IN ('pending', 'running', 'retrying')"
-            " AND run.source NOT IN (SELECT value FROM json_each(?))",
-            (json.dumps(paused),),
+            "SELECT coalesce(sum(n), 0) FROM total WHERE state IN ('pending', 'running', 'retrying')"
+            " AND source IN (SELECT value FROM json_each(?))",
+            (json.dumps(active),),
         ).fetchone()
         return int(row[0])
 

@@ -259,7 +259,8 @@ def _ending(row: Row) -> str:
     began = row["started_at"] or row["requested_at"]
     took = f" in {span(row['finished_at'] - began)}" if row["finished_at"] else ""
     refused = row["jobs"]["quarantined"]
-    parts = [part for part in (documents(row), f"{refused:,} in quarantine" if refused else "") if part]
+    held = f"{refused:,} in quarantine (`farm quarantine list`)" if refused else ""
+    parts = [part for part in (documents(row), held) if part]
     return f"{row['source']}: run {row['id']} {row['state']}{took}: {', '.join(parts) or 'nothing new'}"
 
 
