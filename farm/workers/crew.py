@@ -26,7 +26,7 @@ from farm.workers import nursery, proc, reaper, scene, spool
 from farm.workers.cell import Cell, CellState
 from farm.workers.guard import Guard
 from farm.workers.seat import Seat
-from farm.workers.verdict import UNREPORTED, Cause, blame_first, crashed, finished
+from farm.workers.verdict import UNREPORTED, Cause, blame_first, crashed, finished, unreadable
 from farm.workers.watch import Watch
 from farm.workers.worker import INLINE_BYTES, Envelope
 
@@ -260,14 +260,18 @@ class Crew:
 
     def _end(self, cell: Cell, cause: Cause | None) -> None:
         """Without a cause it ended by itself, and its exit code is the cause."""
-        cell.halt()
-        reaper.freeze(cell.pid, cell.start)
-        found = scene.look(cell)
-        if not cell.kill():
-            log.error("cell.unkillable cell=%d pid=%d", cell.number, cell.pid)
-        self._reap()
-        self.watch.remove(cell)
-        self._finish(cell, cause or self._autopsy(cell), found)
+        found = None
+        try:
+            cell.halt()
+            reaper.freeze(cell.pid, cell.start)
+            found = scene.look(cell)
+            if not cell.kill():
+                log.error("cell.unkillable cell=%d pid=%d", cell.number, cell.pid)
+            self._reap()
+            self.watch.remove(cell)
+            cause = cause or self._autopsy(cell)
+        finally:  # whatever happened, the launch must come back
+            self._finish(cell, cause or crashed(None), found)
         cell.dispose()
 
     def _autopsy(self, cell: Cell) -> Cause:
@@ -285,7 +289,13 @@ class Crew:
         """The launch is over: say so. Without a cause the cell lives on."""
         if found is None:
             found = scene.living(cell)
-        over = self._put_together(cell, cell.launch, cause, found) if cell.launch is not None else None
+        over = None
+        if (launch := cell.launch) is not None:
+            try:
+                over = self._put_together(cell, launch, cause, found)
+            except Exception as error:
+                log.exception("crew.unreadable launch=%d", launch.id)
+                over = unreadable(launch, cell.number, str(error))
         if cause is not None and cause.outcome is Outcome.CRASHED and not found.position.born:
             self._stillborn += 1
         elif found.position.born:
@@ -310,7 +320,8 @@ class Crew:
         last_end = found.position.last_end if found.position.launch_id == launch.id else -1
         ends = spool.ends(self.home / "spool" / f"{launch.id}.jsonl", last_end, len(launch.jobs))
         if cause is not None:
-            self._letter(launch).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._letter(launch).unlink()
             if (
                 cause.outcome is Outcome.CRASHED
                 and not found.position.born

@@ -80,6 +80,7 @@ def take(seat: Seat) -> dict[str, str]:
     secrets = in_environment()
     for name in secrets:
         del os.environ[PREFIX + name]
+    os.environ.pop("SPT_NOENV", None)
     os.environ[reaper.MARKER] = seat.marker
     if seat.pythonpath is None:
         os.environ.pop("PYTHONPATH", None)

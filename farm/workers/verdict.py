@@ -61,6 +61,15 @@ def crashed(exit_code: int | None) -> Cause:
     return Cause(Outcome.CRASHED, message, exit=exit_code)
 
 
+def unreadable(launch: Launch, cell: int, why: str) -> Finished:
+    """What a launch came to when its traces cannot be read: it costs its first job an attempt, so that it
+    is not tried for ever."""
+    first, *rest = launch.jobs
+    message = f"what its worker left could not be read: {why}"[:500]
+    ending = Ending(first.job_id, first.attempt_id, Outcome.TRANSIENT, message)
+    return Finished(launch.id, cell, (ending,), tuple(job.job_id for job in rest))
+
+
 def blame_first(cause: Cause, launch: Launch) -> Cause:
     """The same cause, on the launch's first job."""
     return replace(cause, job_id=launch.jobs[0].job_id)
@@ -95,7 +104,7 @@ def finished(
     guilty = blamed(launch, position, ended, cause) if cause is not None else None
     if cause is not None and guilty is not None:
         job = launch.jobs[guilty]
-        here = guilty == position.nth and position.launch_id == launch.id
+        here = not position.born or (guilty == position.nth and position.launch_id == launch.id)
         start = ends[-1].end if ends else 0
         ended[job.job_id] = Ending(
             job.job_id,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -20,11 +19,12 @@ from farm.workers.pool import Pool
 HERE = "tests.support.connectors"
 LIMITS = Limits(timeout_s=20, stall_s=20, memory_bytes=512 * 1024 * 1024, nice=0)
 
-_ids = itertools.count(1)
-
 
 class Bench:
     """Launches, and waits for what comes back."""
+
+    next_id: ClassVar[int] = 1
+    """The id of the next launch."""
 
     def __init__(self, home: Path, cells: int = 3, **settings: Any) -> None:
         self.home = home
@@ -45,9 +45,9 @@ class Bench:
         """Start these units in one launch; returns its id. Words of `limits` may be given by name."""
         change = {k: options.pop(k) for k in ("timeout_s", "stall_s", "memory_bytes", "nice") if k in options}
         jobs = tuple(
-            JobSpec(10_000 + n, n, stage, key, "1", payload="{}")
-            for key, n in zip(keys, itertools.islice(_ids, len(keys)), strict=False)
+            JobSpec(10_000 + n, n, stage, key, "1", payload="{}") for n, key in enumerate(keys, Bench.next_id)
         )
+        Bench.next_id += len(keys)
         name = connector if ":" in connector else f"{HERE}:{connector}"
         launch = Launch(
             jobs[0].attempt_id, "bench", name, json.dumps(options), jobs, replace(limits, **change)

@@ -153,3 +153,63 @@ def test_a_killed_fork_server_loses_jobs_and_blames_none(tmp_path: Path) -> None
         assert bench.run("Noop", "a")["a"] is not None
     finally:
         bench.pool.close()
+
+
+def test_a_fork_server_that_does_not_answer_is_replaced(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, cells=2, begin_s=1.0)
+    try:
+        bench.run("Noop", "warm")
+        worker = bench.pool.facts()[0].pid
+        held = bench.launch("Sleeps", "a", sleep_s=0.5)
+        os.kill(int(Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()[1]), signal.SIGSTOP)
+        assert bench.wait(held).endings[0].outcome is Outcome.SUCCEEDED
+        held = bench.launch("Sleeps", "a", sleep_s=0.2)
+        stuck = bench.wait(bench.launch("Noop", "b"))
+        assert stuck.endings == ()
+        bench.wait(held)
+        found = bench.run("Noop", "c")["c"]
+        assert found is not None and found.outcome is Outcome.SUCCEEDED
+    finally:
+        bench.pool.close()
+
+
+def test_workers_that_die_at_birth_are_not_made_for_ever(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, cells=1)
+    scratch = tmp_path / "scratch"
+    try:
+        bench.run("Noop", "warm")
+        scratch.rename(tmp_path / "aside")
+        scratch.write_text("not a folder")
+        os.kill(bench.pool.facts()[0].pid, signal.SIGKILL)
+        until(lambda: not bench.pool.facts(), 5.0, what="no cell is made for nobody")
+        time.sleep(0.5)
+        assert not bench.pool.facts()
+        for _ in range(5):
+            finished = bench.wait(bench.launch("Noop", "a", "b"))
+            if finished.endings:
+                break
+        assert [e.outcome for e in finished.endings] == [Outcome.CRASHED]
+        assert len(finished.unstarted) == 1
+        assert finished.endings[0].evidence is not None
+        assert "scratch" in finished.endings[0].evidence.log
+        scratch.unlink()
+        (tmp_path / "aside").rename(scratch)
+        found = bench.run("Noop", "c")["c"]
+        assert found is not None and found.outcome is Outcome.SUCCEEDED
+    finally:
+        bench.pool.close()
+
+
+def test_a_full_disk_costs_the_job_an_attempt_and_the_rest_nothing(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, cells=1)
+    try:
+        launch_id = Bench.next_id
+        (tmp_path / "spool" / f"{launch_id}.jsonl").symlink_to("/dev/full")
+        assert bench.launch("Sleeps", "a", "b") == launch_id
+        finished = bench.wait(launch_id)
+        [ending] = finished.endings
+        assert (ending.outcome, ending.reason) == (Outcome.TRANSIENT, Reason.RESOURCE_EXHAUSTED)
+        assert "No space left on device" in ending.message
+        assert len(finished.unstarted) == 1
+    finally:
+        bench.pool.close()
