@@ -94,6 +94,7 @@ class Dispatcher:
         budget: Callable[[int], Budget],
         cursor_of: Callable[[str], Any],
         drain: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ledger = ledger
         self.pool = pool
@@ -104,6 +105,7 @@ class Dispatcher:
         self._read_budget = budget
         self._cursor_of = cursor_of
         self._drain = drain
+        self._monotonic = monotonic
         self._inbox: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._rung = threading.Event()
         self._door = threading.Lock()
@@ -116,10 +118,10 @@ class Dispatcher:
         self._returned: list[Finished] = []
         self._memory = Memory.since([source.virtual_s for source in sources.values()])
         self._budget = budget(0)
-        self._budget_read = time.monotonic()
+        self._budget_read = self._monotonic()
         self._next_due: float | None = 0.0
         self._waiting = False
-        self._saved = time.monotonic()
+        self._saved = self._monotonic()
         self._stop_at: float | None = None
         self._interrupted = False
 
@@ -145,7 +147,7 @@ class Dispatcher:
 
     def stop(self, grace_s: float) -> None:
         """Start nothing more; running jobs have so long to finish, then they are interrupted."""
-        at = time.monotonic() + grace_s
+        at = self._monotonic() + grace_s
         self._stop_at = at if self._stop_at is None else min(self._stop_at, at)
         self.wake()
 
@@ -153,17 +155,17 @@ class Dispatcher:
         """Before `run`: settle first what a farm that died had left to settle."""
         specs = {spec.job_id: spec for spec in launch.jobs}
         now = self.ledger.clock()
-        self._flights[launch.id] = InFlight(launch, 0, 0.0, now, time.monotonic(), specs)
+        self._flights[launch.id] = InFlight(launch, 0, 0.0, now, self._monotonic(), specs)
         self._launch_of.update((job_id, launch.id) for job_id in specs)
         self._returned.append(finished)
 
     # -- the loop
 
     def run(self) -> None:
-        """Until stopped, or drained. An error of the ledger or the store ends it: both are fail-stop."""
+        """Tick until stopped, or drained. An error of the ledger or the store ends it: both are fail-stop."""
         try:
-            while not self._done():
-                self.tick(self._take(self._patience_s()))
+            while not self.done():
+                self.tick(self._take(self.patience_s()))
             with self.ledger.transaction():
                 self._save()
         finally:
@@ -180,7 +182,7 @@ class Dispatcher:
             self._unfold()
             self._next_due = self.ledger.ripen(self.ledger.clock())
             launches = self._place()
-            if time.monotonic() - self._saved > SAVE_S:
+            if self._monotonic() - self._saved > SAVE_S:
                 self._save()
         for request in requests:
             _tell(request)
@@ -191,7 +193,7 @@ class Dispatcher:
 
     # -- the inbox
 
-    def _patience_s(self) -> float | None:
+    def patience_s(self) -> float | None:
         """How long nothing needs doing unless somebody rings."""
         if self._unfolding or self._returned:
             return 0.0
@@ -444,7 +446,7 @@ class Dispatcher:
             place.memory_bytes,
             place.cost_s,
             self.ledger.clock(),
-            time.monotonic(),
+            self._monotonic(),
             {spec.job_id: spec for spec in specs},
         )
         self._launch_of.update((spec.job_id, launch.id) for spec in specs)
@@ -469,26 +471,26 @@ class Dispatcher:
         source = self.sources.get(flight.launch.source)
         if source is None:
             return
-        wall_s = time.monotonic() - flight.started
+        wall_s = self._monotonic() - flight.started
         cost_s = fairness.cost_s(wall_s, flight.launch.cpu, flight.memory_bytes, self._budget)
         source.virtual_s = fairness.charged(source.virtual_s, cost_s, source.settings.weight)
         source.served_s += cost_s
         source.measured(flight.launch.jobs[0].stage, finished.endings)
 
     def _look_at_machine(self) -> None:
-        now = time.monotonic()
+        now = self._monotonic()
         if now - self._budget_read > 2.0 and (self._flights or self._waiting):
             held = sum(flight.memory_bytes for flight in self._flights.values() if not flight.over)
             self._budget, self._budget_read = self._read_budget(held), now
 
     def _save(self) -> None:
-        self._saved = time.monotonic()
+        self._saved = self._monotonic()
         for source in self.sources.values():
             source.save(self.ledger)
 
     # -- the end
 
-    def _done(self) -> bool:
+    def done(self) -> bool:
         if self.lander.failure:
             raise self.lander.failure
         busy = bool(self._flights or self._unfolding or self._returned)
@@ -511,7 +513,7 @@ class Dispatcher:
         if self._stop_at is None:
             return
         self.pool.ask_stop(None)
-        if time.monotonic() >= self._stop_at and not self._interrupted:
+        if self._monotonic() >= self._stop_at and not self._interrupted:
             self._interrupted = True
             for flight in self._flights.values():
                 if not flight.over:
