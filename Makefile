@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help farm install test lint format loadtest docs clean
+.PHONY: help farm install test lint format loadtest loadtest-compare docs clean
 
 # The first of these that is 3.11, 3.12 or 3.13; override: make PYTHON=/usr/bin/python3.12 farm
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -22,7 +22,7 @@ STALE := $(shell test -e $(VENV)/python.stamp && \
 
 help: ## print this help
 	@echo "usage: make TARGET"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make farm FOLDER=~/Documents     set up, read that folder, watch it"
 	@echo "  FARM_HOME=DIR make farm          keep the farm's state in DIR"
@@ -47,8 +47,11 @@ lint: $(VENV)/dev.stamp ## check style and types
 format: $(VENV)/dev.stamp ## bring the code into shape
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
-loadtest: $(VENV)/dev.stamp ## measure the farm with no-op jobs, and print the report
-	@$(BIN)/python -m loadtest $(ARGS)
+loadtest: $(VENV)/dev.stamp ## measure the farm on this machine: SCENARIO=noop (or another, or all)
+	@$(BIN)/python -m loadtest run $(or $(SCENARIO),noop) $(ARGS)
+
+loadtest-compare: $(VENV)/dev.stamp ## the same work through other queues, in turn; QUICK=1 for fewer turns
+	@$(BIN)/python -m loadtest compare $(if $(QUICK),--quick) $(ARGS)
 
 docs: $(VENV)/dev.stamp ## write docs/commands.md from the commands
 	@$(BIN)/python -m farm.cli.reference > docs/commands.md

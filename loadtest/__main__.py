@@ -1,0 +1,81 @@
+"""`python -m loadtest`: run scenarios, report records again, compare with other queues."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from loadtest import record, report, scenario
+from loadtest.show import console, show
+
+OUT = Path("loadtest-results")
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Measure the farm on this machine. Without a command: the scenario `noop`."""
+    if context.invoked_subcommand is None:
+        context.invoke(run, names=("noop",))
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+@click.option("--out", type=click.Path(path_type=Path), default=OUT, help="Where records and reports go.")
+def run(names: tuple[str, ...], out: Path = OUT) -> None:
+    """Run scenarios (names, or TOML files; `all`: every one of ours), record them and print the reports."""
+    from loadtest.drive import drive
+
+    chosen = scenario.names() if names == ("all",) else names or ("noop",)
+    for name in chosen:
+        asked = scenario.load(name)
+        click.echo(f"{asked.name}: {asked.about}", err=True)
+        _report(drive(asked, out / f"{asked.name}.jsonl"))
+
+
+@main.command("report")
+@click.argument("records", nargs=-1, type=click.Path(exists=True, path_type=Path))
+def report_again(records: tuple[Path, ...]) -> None:
+    """Report records made before."""
+    for path in records:
+        _report(path)
+
+
+@main.command("list")
+def list_scenarios() -> None:
+    """The scenarios that there are."""
+    for name in scenario.names():
+        click.echo(f"{name:<12} {scenario.load(name).about}")
+
+
+@main.command()
+@click.option("--peers", default="farm,huey", help="Which, separated by commas.")
+@click.option("--workers", default=2, help="Worker processes of each.")
+@click.option("--jobs", default=40_000, help="No-op jobs of each repetition; a slower peer gets fewer.")
+@click.option("--repetitions", default=7, help="Of each, taking turns.")
+@click.option("--quick", is_flag=True, help="Three repetitions of fewer jobs.")
+@click.option("--out", type=click.Path(path_type=Path), default=OUT)
+def compare(peers: str, workers: int, jobs: int, repetitions: int, quick: bool, out: Path) -> None:
+    """The same work through other queues, in the same run."""
+    from loadtest.compare import compare as compared
+    from loadtest.compare import show as show_comparison
+
+    if quick:
+        jobs, repetitions = min(jobs, 10_000), min(repetitions, 3)
+    found = compared(peers.split(","), workers=workers, jobs=jobs, repetitions=repetitions)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "compare.json").write_text(json.dumps(found, indent=2))
+    show_comparison(found, console())
+
+
+def _report(path: Path) -> None:
+    built = report.build(record.read(path))
+    path.with_suffix(".json").write_text(json.dumps(built, indent=2))
+    show(built, console())
+    click.echo(f"record {path}, report {path.with_suffix('.json')}", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""The report: from the record alone. `build` gives what JSON holds; `show` prints it for a person."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from loadtest import figures
+from loadtest.figures import median, quantile
+from loadtest.record import Event
+
+
+@dataclass(slots=True)
+class Record:
+    """The events by type."""
+
+    meta: Event = field(default_factory=dict)
+    by_type: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> Record:
+        record = cls()
+        for event in events:
+            if event["type"] == "meta":
+                record.meta = event
+            else:
+                record.by_type[event["type"]].append(event)
+        return record
+
+    def __getitem__(self, type_: str) -> list[Event]:
+        return self.by_type.get(type_, [])
+
+
+def build(events: Iterable[Event]) -> dict[str, Any]:
+    """Everything that can be said of a record."""
+    record = Record.of(events)
+    scenario = record.meta["scenario"]
+    report: dict[str, Any] = {
+        "scenario": scenario["name"],
+        "about": scenario["about"],
+        "at": record.meta["at"],
+        "machine": record.meta["machine"],
+        "figures": _figures(record),
+    }
+    if record["job"]:
+        report |= _of_jobs(record, scenario)
+        report["figures"] |= _headline(report)
+    report["goals"] = [_goal(goal, report["figures"]) for goal in scenario["goals"]]
+    return report
+
+
+def _figures(record: Record) -> dict[str, dict[str, Any]]:
+    return {
+        event["name"]: {"unit": event["unit"], **spread(event["values"])}
+        for event in record["figure"]
+        if event["values"]
+    }
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    return {
+        "median": median(values),
+        "least": min(values),
+        "most": max(values),
+        "p99": quantile(values, 0.99),
+        "n": len(values),
+    }
+
+
+def _of_jobs(record: Record, scenario: Event) -> dict[str, Any]:
+    jobs = {job["id"]: job for job in record["job"]}
+    source_of = {id_: job["source"] for id_, job in jobs.items()}
+    attempts = record["attempt"]
+    held = figures.spans(attempts, source_of)
+    first: dict[int, Event] = {}
+    for attempt in attempts:
+        first.setdefault(attempt["job"], attempt)
+    began = next((p["at"] for p in record["phase"] if p["name"] == "began"), 0.0)
+    ends = [a["ended"] for a in attempts if a["ended"] and a["outcome"] == "succeeded"]
+    waiting = {event["source"]: event["jobs"] for event in record["waiting"]}
+    return {
+        "submit": _submit(record["submit"]),
+        "throughput": {
+            "succeeded": len(ends),
+            "per_s": figures.rate(ends, min((a["leased"] for a in attempts), default=None)),
+            "per_second": figures.series((e for e in ends if e >= began), began),
+        },
+        "latency": _latency(record["submit"], jobs, first),
+        "sources": _sources(scenario, jobs, first, held, waiting),
+        "fairness": _fairness(record, scenario, jobs, first, held, waiting),
+        "budget": _budget(record, scenario, held),
+        "outcomes": dict(Counter(a["outcome"] or "running" for a in attempts)),
+        "states": dict(Counter(job["state"] for job in jobs.values())),
+        "farm": _farm(record["sample"], len(ends)),
+        "holds": dict(Counter(h["reason"] for s in record["status"] for h in s["holds"])),
+    }
+
+
+def _submit(submits: list[Event]) -> dict[str, Any]:
+    """Rates of bulk requests: those of at least 1,000 jobs."""
+    bulk = [s["jobs"] / (s["answered"] - s["sent"]) for s in submits if s["jobs"] >= 1_000]
+    return {
+        "requests": len(submits),
+        "jobs": sum(s["jobs"] for s in submits),
+        "bulk_per_s": spread(bulk) if bulk else None,
+        "answer_ms": spread([(s["answered"] - s["sent"]) * 1000 for s in submits]) if submits else None,
+    }
+
+
+def _latency(submits: list[Event], jobs: dict[int, Event], first: dict[int, Event]) -> dict[str, Any]:
+    """Of jobs that came alone: from before the request was sent until the connector started."""
+    sent = {s["run"]: s["sent"] for s in submits if s["jobs"] == 1}
+    ms = [
+        (first[id_]["started"] - sent[job["run"]]) * 1000
+        for id_, job in jobs.items()
+        if job["run"] in sent and id_ in first
+    ]
+    return {"start_ms": {**spread(ms), "p95": quantile(ms, 0.95)}} if ms else {}
+
+
+def _sources(
+    scenario: Event,
+    jobs: dict[int, Event],
+    first: dict[int, Event],
+    held: list[figures.Span],
+    waiting: dict[str, int],
+) -> list[dict[str, Any]]:
+    rows = []
+    for source in scenario["sources"]:
+        name = source["name"]
+        own = [job for job in jobs.values() if job["source"] == name]
+        waits = [first[j["id"]]["leased"] - j["created_at"] for j in own if j["id"] in first]
+        rows.append(
+            {
+                "name": name,
+                "priority": source["priority"],
+                "weight": source["weight"],
+                "jobs": len(own) + waiting.get(name, 0),
+                "begun": len(waits),
+                "succeeded": sum(job["state"] == "succeeded" for job in own),
+                "cell_s": sum(span.wall_s for span in held if span.source == name),
+                "wait_s": {**spread(waits), "first": waits[0]} if waits else None,
+            }
+        )
+    return rows
+
+
+def _fairness(
+    record: Record,
+    scenario: Event,
+    jobs: dict[int, Event],
+    first: dict[int, Event],
+    held: list[figures.Span],
+    waiting: dict[str, int],
+) -> dict[str, Any] | None:
+    """Among the sources of one priority, while all of them had something waiting."""
+    budget, over = _budget_of(record, scenario), _over(record)
+    weights = {source["name"]: source["weight"] for source in scenario["sources"]}
+    priorities = Counter(source["priority"] for source in scenario["sources"])
+    usual = priorities.most_common(1)[0][0]
+    competing = {source["name"] for source in scenario["sources"] if source["priority"] == usual}
+    waits: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for id_, job in jobs.items():
+        if job["source"] in competing and id_ in first:
+            waits[job["source"]].append((job["created_at"], first[id_]["leased"]))
+    for name in waiting:
+        if name in waits:
+            waits[name].append((over, over))  # jobs that still wait at the end
+    cost = {
+        i: span.share(budget["cpu"], budget["memory_bytes"], budget["cells"]) for i, span in enumerate(held)
+    }
+    found = figures.contest(held, waits, weights, cost)
+    if found is None:
+        return None
+    return {
+        "window_s": found.end - found.start,
+        "jain": found.jain,
+        "worst_share": found.worst,
+        "got_s": found.got_s,
+        "busy": figures.busy_share(held, found.start, found.end, budget["cells"]),
+    }
+
+
+def _over(record: Record) -> float:
+    return next((float(p["at"]) for p in record["phase"] if p["name"] == "over"), math.inf)
+
+
+def _budget_of(record: Record, scenario: Event) -> Event:
+    """The largest the farm had: the memory may move while it runs."""
+    seen = [status["budget"] for status in record["status"]]
+    return {
+        "cpu": max((b["cpu"] for b in seen), default=float(record.meta["machine"]["cores"])),
+        "memory_bytes": max(
+            (b["memory_bytes"] for b in seen), default=record.meta["machine"]["memory_bytes"]
+        ),
+        "cells": max((b["cells"] for b in seen), default=scenario["farm"].get("workers", 2)),
+    }
+
+
+def _budget(record: Record, scenario: Event, held: list[figures.Span]) -> dict[str, Any]:
+    budget, most = _budget_of(record, scenario), figures.peak(held)
+    return {
+        "budget": budget,
+        "peak": asdict(most),
+        "launches": len(held),
+        "exceeded": most.cpu > budget["cpu"] + 1e-6
+        or most.memory_bytes > budget["memory_bytes"]
+        or most.cells > budget["cells"],
+    }
+
+
+def _farm(samples: list[Event], done: int) -> dict[str, Any]:
+    """What the farm took of the machine, and what others took meanwhile."""
+    if len(samples) < 2:
+        return {}
+    first, last = samples[0], samples[-1]
+    seconds = last["at"] - first["at"]
+    used = {who: last[f"{who}_cpu_s"] - first[f"{who}_cpu_s"] for who in ("children", "driver", "machine")}
+    farm_s = last["cpu_s"] - first["cpu_s"]
+    return {
+        "cpu_percent": farm_s / seconds * 100,
+        "cpu_us_per_job": farm_s / done * 1e6 if done else math.nan,
+        "children_cpu_us_per_job": used["children"] / done * 1e6 if done else math.nan,
+        "others_cores": max(0.0, (used["machine"] - farm_s - used["children"] - used["driver"]) / seconds),
+        "memory_mb": max(s["memory_bytes"] for s in samples) / 1e6,
+        "children_mb": max(s["children_bytes"] for s in samples) / 1e6,
+        "deepest": max(s["jobs"].get("pending", 0) for s in samples),
+    }
+
+
+def _headline(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What goals speak of, each under one name."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def add(name: str, unit: str, value: float) -> None:
+        found[name] = {"unit": unit, "median": value, "n": 1}
+
+    add("throughput.per_s", "jobs/s", report["throughput"]["per_s"])
+    if bulk := report["submit"]["bulk_per_s"]:
+        found["submit.bulk_per_s"] = {"unit": "jobs/s", **bulk}
+    if start := report["latency"].get("start_ms"):
+        found["latency.start_ms"] = {"unit": "ms", **start}
+        add("latency.start_p99_ms", "ms", start["p99"])
+    if fairness := report["fairness"]:
+        add("fairness.jain", "", fairness["jain"])
+        add("fairness.worst_share", "", fairness["worst_share"])
+        add("cells.busy", "", fairness["busy"])
+    for source in report["sources"]:
+        if source["wait_s"]:
+            add(f"wait.{source['name']}.longest_s", "s", source["wait_s"]["most"])
+            add(f"wait.{source['name']}.first_s", "s", source["wait_s"]["first"])
+    add("budget.exceeded", "times", float(report["budget"]["exceeded"]))
+    if report["farm"]:
+        add("farm.memory_mb", "MB", report["farm"]["memory_mb"])
+        add("farm.cpu_us_per_job", "µs/job", report["farm"]["cpu_us_per_job"])
+        add("workers.cpu_us_per_job", "µs/job", report["farm"]["children_cpu_us_per_job"])
+    return found
+
+
+def _goal(goal: Event, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    value = found.get(goal["figure"], {}).get("median")
+    at_least, at_most = goal["at_least"], goal["at_most"]
+    met = (
+        value is not None
+        and (at_least is None or value >= at_least)
+        and (at_most is None or value <= at_most)
+    )
+    return {**goal, "value": value, "met": met}
