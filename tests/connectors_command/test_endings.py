@@ -156,7 +156,10 @@ def test_an_early_end_of_reading_kills_the_program_and_its_children(
     until(lambda: not lives(int(child.key)), what="its child is gone")
 
 
-def test_a_child_that_keeps_the_pipe_open_does_not_keep_the_job(bench: Bench, no_children_left: None) -> None:
+def test_a_child_that_keeps_the_pipe_open_does_not_keep_the_job(
+    bench: Bench, no_children_left: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connectors._program.LINGER_S", 0.3)
     began = time.monotonic()
     found = bench.discover(
         """
