@@ -82,7 +82,9 @@ class JobContext(Generic[OptionsT]):
         variable = re.sub(r"\W", "_", name).upper()
         value = self._secrets.get(variable)
         if value is None:
-            raise Permanent(f"there is no secret {name!r}: set {PREFIX}{variable}")
+            raise Permanent(
+                f"there is no secret {name!r}; set {PREFIX}{variable}"
+            )  # a colon would have it masked
         return value
 
     def progress(self, done: int = 0, total: int | None = None, message: str = "") -> None:
