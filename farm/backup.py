@@ -144,6 +144,8 @@ def restore(home: Path, source: Path, force: bool = False) -> Restored:
                     swap.sync(part / name)
                     if sha256(part / name) != facts["sha256"]:
                         raise BackupUnusable(source, f"{name} changed while it was read")
+                if STORE not in manifest["files"]:  # nothing had landed: so nothing has
+                    stores.Store.open(part / STORE).close()
                 swap.sync(part / "spool")
             except BaseException:
                 shutil.rmtree(home / swap.PART, ignore_errors=True)
@@ -296,6 +298,10 @@ def _describe(part: Path, home: Path, now: float, prints: Mapping[str, Any]) -> 
                 facts["schema_version"] = db.execute("PRAGMA user_version").fetchone()[0]
                 facts["newest_at"] = db.execute(_NEWEST[path.name]).fetchone()[0]
                 facts["content"] = prints[path.name]
+                if path.name == STORE:
+                    facts["documents"] = db.execute(
+                        "SELECT count(*) FROM document WHERE deleted_at IS NULL"
+                    ).fetchone()[0]
         files[str(path.relative_to(part))] = facts
     return {
         "format": FORMAT,
@@ -311,13 +317,12 @@ def _describe(part: Path, home: Path, now: float, prints: Mapping[str, Any]) -> 
 
 def _summary(manifest: Mapping[str, Any]) -> dict[str, Any]:
     files = manifest["files"]
-    rows = {name: files[name]["content"]["rows"] for name in KNOWN if name in files}
     return {
         "created_at": manifest["created"],
-        "newest_at": max(files[name]["newest_at"] for name in rows),
+        "newest_at": max(files[name]["newest_at"] for name in KNOWN if name in files),
         "bytes": sum(facts["bytes"] for facts in files.values()),
-        "jobs": rows[LEDGER].get("job", 0),
-        "documents": rows.get(STORE, {}).get("document", 0),
+        "jobs": files[LEDGER]["content"]["rows"].get("job", 0),
+        "documents": files.get(STORE, {}).get("documents", 0),
     }
 
 

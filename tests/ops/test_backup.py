@@ -228,6 +228,15 @@ def test_a_store_that_is_newer_counts_as_newer(home: Path, made: Path) -> None:
         restore(home, made)
 
 
+def test_a_backup_from_before_anything_landed_leaves_nothing_of_what_has(home: Path, tmp_path: Path) -> None:
+    early = tmp_path / "early"
+    shutil.copytree(home, early)
+    (early / STORE).unlink()
+    restore(home, Path(backup(early, tmp_path / "backup").path), force=True)
+    with closing(sqlite3.connect(home / STORE)) as db:
+        assert db.execute("SELECT count(*) FROM document").fetchone() == (0,)
+
+
 @pytest.mark.parametrize("database", [LEDGER, STORE])
 def test_a_damaged_database_is_replaced_and_kept(database: str, home: Path, made: Path) -> None:
     before = contents(home)
