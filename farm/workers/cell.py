@@ -98,6 +98,7 @@ class Cell:
     since: float = 0.0
     """When its state began, by the pool's clock."""
     memory_bytes: int = 0
+    log_cut: int = 0
     tree_bytes: int = 0
     peak_bytes: int = 0
     """Highest sample of the tree during the job at `peak_nth`."""

@@ -1,13 +1,15 @@
 """A cell's log: what the worker and its children write to standard output and error, the current job's only.
 
 It is a plain file, so that neither a program that floods it nor a worker that holds the GIL can block on
-it. The worker empties it when a job starts; the farm cuts it when it grows, keeping the last lines.
+it. The worker empties it when a job starts; the farm frees its space when it grows, but for the last lines.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+
+from farm.workers import proc
 
 MAX_BYTES = 1024 * 1024
 KEPT_BYTES = 8 * 1024
@@ -41,12 +43,17 @@ def read_tail(fd: int, most: int = KEPT_BYTES) -> str:
     return raw.decode("utf-8", "replace").replace("\0", "")
 
 
-def cut(fd: int) -> int:
-    """In the farm: cut a log that has grown too long down to its last lines; returns the bytes dropped."""
+def cut(fd: int, done: int) -> int:
+    """In the farm: give back the disk space of all but the last lines; returns up to where that is done.
+
+    A hole is punched rather than the file shortened: whoever is writing to it loses no line by that. `done`
+    is what the last call returned.
+    """
     size = os.fstat(fd).st_size
-    if size <= MAX_BYTES:
+    done = min(done, size)  # the worker empties the file
+    if size - done <= MAX_BYTES:
+        return done
+    if not proc.punch_hole(fd, size - KEPT_BYTES):  # a file system that has no holes
+        os.ftruncate(fd, 0)
         return 0
-    kept = os.pread(fd, KEPT_BYTES, size - KEPT_BYTES)
-    os.ftruncate(fd, 0)
-    os.write(fd, b"[%d bytes of output dropped]\n" % (size - len(kept)) + kept)
-    return size - len(kept)
+    return size - KEPT_BYTES

@@ -19,6 +19,10 @@ PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+_PUNCH_HOLE = 0x02 | 0x01  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+
+
 class Stat(NamedTuple):
     pid: int
     state: str
@@ -37,6 +41,11 @@ class Stat(NamedTuple):
 
 def prctl(option: int, value: int) -> bool:
     return int(_libc.prctl(option, value, 0, 0, 0)) == 0
+
+
+def punch_hole(fd: int, size: int) -> bool:
+    """Free the disk space of a file's first bytes; False where the file system cannot."""
+    return int(_libc.fallocate(fd, _PUNCH_HOLE, 0, size)) == 0
 
 
 def stat(pid: int) -> Stat | None:

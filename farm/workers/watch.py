@@ -162,8 +162,7 @@ class Watch:
             self._end(cell, position, Cause(outcome, message, job_id=job_id, signal=9))
             return TICK_S
         self._weigh(cell, position, limits.memory_bytes)
-        if joblog.cut(cell.log_fd):
-            log.info("log.cut cell=%d", cell.number)
+        cell.log_cut = joblog.cut(cell.log_fd, cell.log_cut)
         return left_s
 
     def _weigh(self, cell: Cell, position: Position, cap_bytes: int) -> None:

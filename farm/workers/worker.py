@@ -96,6 +96,7 @@ class Worker:
             envelope.error = f"the spool could not be written: {error}"
         finally:
             spool.close()
+            joblog.restart()
         envelope.ends = spool.ends
         envelope.memory_bytes = self.meter.resident_bytes()
         envelope.nice = os.getpriority(os.PRIO_PROCESS, 0)

@@ -21,20 +21,20 @@ def test_a_farm_that_was_stopped_blames_no_job_for_it(tmp_path: Path) -> None:
     bench = Bench(tmp_path, cells=1)
     stopper = 0
     try:
-        launch_id = bench.launch("Sleeps", "a", sleep_s=0.8, timeout_s=1.2, stall_s=1.2)
+        launch_id = bench.launch("Sleeps", "a", sleep_s=0.6, timeout_s=1.0, stall_s=1.0)
         worker = until(lambda: next((f.pid for f in bench.pool.facts() if f.job_id), 0))
         stopper = os.fork()
         if stopper == 0:  # somebody outside stops us all, and lets us go
             farm = os.getppid()
             for pid in (farm, worker):
                 os.kill(pid, signal.SIGSTOP)
-            time.sleep(2.5)
+            time.sleep(1.6)
             for pid in (worker, farm):
                 os.kill(pid, signal.SIGCONT)
             os._exit(0)
         [ending] = bench.wait(launch_id).endings
         assert ending.outcome is Outcome.SUCCEEDED, ending
-        assert ending.usage.wall_s > 2.0
+        assert ending.usage.wall_s > 1.5
     finally:
         if stopper:
             os.waitpid(stopper, 0)
@@ -94,7 +94,7 @@ def test_a_pool_leaves_no_thread_no_descriptor_no_semaphore(tmp_path: Path) -> N
     before = held()
     bench = Bench(tmp_path / "second")
     try:
-        for _ in range(5):
+        for _ in range(3):
             bench.run("Crash", "bad")
             bench.run("Exit0", "bad")
             bench.run("Stop", "bad", timeout_s=0.1)
@@ -103,7 +103,8 @@ def test_a_pool_leaves_no_thread_no_descriptor_no_semaphore(tmp_path: Path) -> N
         until(lambda: held()["threads"] <= before["threads"] + 6, 5.0, what="threads of dead cells are gone")
     finally:
         bench.pool.close()
-    assert held() == before
+    now = held()
+    assert all(now[what] <= before[what] for what in before), (before, now)
     assert not list((tmp_path / "second" / "beat").iterdir())
     assert not list((tmp_path / "second" / "scratch").iterdir())
 

@@ -58,9 +58,9 @@ def test_the_farm_itself_does_not_grow(bench: Bench) -> None:
         bench.run("Crash", "bad")
         bench.run("Noop", *map(str, range(500)))
 
-    for _ in range(3):
+    for _ in range(2):
         round_of_trouble()
     before = resident()
-    for _ in range(5):
+    for _ in range(3):
         round_of_trouble()
     assert resident() - before < 8 * MiB
