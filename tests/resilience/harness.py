@@ -1,0 +1,253 @@
+"""The fault harness: one seed is one scenario, and after every fault the same three looks.
+
+    python -m tests.resilience SCENARIO --seed N      replays what the seed N does
+
+A scenario draws what it does from `random.Random(seed)`, in an order that does not depend on the farm; when a
+fault hits, the machine decides to the microsecond. After a fault: what `farm doctor` finds, what the oracle
+says, and who still lives in the process table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import sqlite3
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from farm.doctor import examine
+from farm.errors import FarmError
+from farm.workers import proc
+from tests.resilience.oracle import Oracle
+from tests.support.farms import Farm
+from tests.support.wait import until
+
+HERE = "tests.resilience.connectors"
+GONE_S = 5.0
+"""What the design promises: so long after the farm's death none of its processes lives."""
+
+
+@dataclass
+class Report:
+    """What a run of a scenario did and found; `problems` is empty when the farm kept its promises."""
+
+    scenario: str
+    seeds: list[int] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
+    checks: Counter[str] = field(default_factory=Counter)
+    figures: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    skipped: dict[str, str] = field(default_factory=dict)
+    """What could not be done here, and why."""
+    problems: list[str] = field(default_factory=list)
+    wall_s: float = 0.0
+
+    def add(self, other: Report) -> None:
+        """Make one of two."""
+        self.seeds += other.seeds
+        self.faults += other.faults
+        self.checks += other.checks
+        for name, values in other.figures.items():
+            self.figures[name] += values
+        self.skipped |= other.skipped
+        self.problems += other.problems
+        self.wall_s += other.wall_s
+
+
+class Broken(AssertionError):
+    """The farm did not keep a promise."""
+
+
+@dataclass
+class World:
+    """One state folder, its farm, its oracle, and the chance that decides."""
+
+    base: Path
+    report: Report
+    chance: random.Random
+    sources: dict[str, dict[str, Any]]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.base.mkdir(parents=True, exist_ok=True)
+        (self.base / "tries").mkdir(exist_ok=True)
+        self.oracle = Oracle(self.base / "oracle")
+        self.farm = Farm(self.base / "home", self.sources, **self.settings)
+        self.home = self.farm.home
+        self._number = 0
+
+    def key(self, kind: str) -> str:
+        self._number += 1
+        return f"{kind}-{self._number}"
+
+    def submit(self, source: str, keys: list[str], *, timeout_s: float = 10.0) -> bool:
+        """Hand in these units; True when the farm acknowledged them."""
+        from farm import control
+
+        self.oracle.asks(source, keys)
+        try:
+            answer = control.call(
+                self.home,
+                "submit",
+                timeout_s=timeout_s,
+                source=source,
+                jobs=[{"key": key, "version": "1"} for key in keys],
+            )
+        except (FarmError, OSError):
+            return False
+        self.oracle.acknowledged(source, keys, answer["run_id"])
+        return True
+
+    # -- the looks
+
+    def look(self, *, doctor: bool = True) -> None:
+        """What `farm doctor` and the oracle say right now."""
+        if doctor:
+            self.examine()
+        self._complain("oracle", self.oracle.look(self.home))
+
+    def examine(self) -> None:
+        found = [
+            f"{each.check}: {each.detail}" for each in examine(self.home, self.farm.config) if not each.ok
+        ]
+        self._complain("doctor", found)
+
+    def settle(self, **expected: Any) -> None:
+        """All work should be over, and the farm down."""
+        self.examine()
+        self._complain("oracle", self.oracle.settle(self.home, **expected))
+        self._complain("process table", [f"process {pid} lives" for pid in self.farm.processes()])
+
+    def gone(self, pids: list[tuple[int, int]], since: float) -> None:
+        """These processes end within 5 s of `since` (monotonic)."""
+        left = [p for p in pids if proc.alive(*p)]
+        while left and time.monotonic() - since < GONE_S:
+            time.sleep(0.01)
+            left = [p for p in left if proc.alive(*p)]
+        self.report.figures["processes gone, s"].append(time.monotonic() - since)
+        self._complain("process table", [f"process {pid} outlived the farm" for pid, _ in left])
+
+    def members(self) -> list[tuple[int, int]]:
+        """(pid, start) of all that belongs to the farm now."""
+        stats = (proc.stat(pid) for pid in self.farm.processes())
+        return [(s.pid, s.start) for s in stats if s is not None and not s.gone]
+
+    def _complain(self, who: str, complaints: list[str]) -> None:
+        self.report.checks[who] += 1
+        if complaints:
+            shown = "; ".join(complaints[:5])
+            raise Broken(f"{who}: {shown}{f' … ({len(complaints)})' if len(complaints) > 5 else ''}")
+
+    # -- the farm's life
+
+    def start(self, timeout_s: float = 30.0) -> float:
+        """Start it; how long until it answered."""
+        began = time.monotonic()
+        self.farm.start(ready=False)
+        until(self.farm._answers, timeout_s, every_s=0.005, what=f"the farm's start: {self.farm.said()}")
+        return time.monotonic() - began
+
+    def drain(self, timeout_s: float = 120.0) -> int:
+        """Have a farm finish all there is, without schedules; its exit code."""
+        self.farm.start(drain=True)
+        code = self.farm.wait(timeout_s)
+        self._complain(
+            "exit code", [] if code in (0, 3) else [f"drain ended with {code}: {self.farm.said()}"]
+        )
+        return code
+
+    def idle(self, timeout_s: float = 60.0) -> None:
+        """Wait until the running farm has nothing left to do."""
+        busy = "SELECT 1 FROM job WHERE state IN ('pending', 'running', 'retrying') LIMIT 1"
+        until(
+            lambda: not self.farm.ledger(busy), timeout_s, every_s=0.05, what=f"idle farm\n{self.farm.said()}"
+        )
+
+    def told(self, connector: str, **table: Any) -> dict[str, Any]:
+        return told(self.base, connector, **table)
+
+
+def told(base: Path, connector: str, **table: Any) -> dict[str, Any]:
+    """A source's table for a connector that tells the oracle of `base`."""
+    options = {
+        "effects": str(base / "oracle" / "effects.jsonl"),
+        "tries": str(base / "tries"),
+        **table.pop("options", {}),
+    }
+    return {"connector": f"{HERE}:{connector}", "options": options, **table}
+
+
+@contextlib.contextmanager
+def scene(
+    scenario: str,
+    seed: int,
+    base: Path,
+    sources: Callable[[Path, random.Random], dict[str, dict[str, Any]]],
+    *,
+    keep: bool = False,
+    **settings: Any,
+) -> Iterator[World]:
+    """A world of its own for this seed. What breaks in it stands in its report, with the state kept to look at."""
+    folder = base / f"{scenario}-{seed}"
+    shutil.rmtree(folder, ignore_errors=True)
+    chance = random.Random(f"{scenario} {seed}")
+    report = Report(scenario, [seed])
+    world = World(folder, report, chance, sources(folder, chance), settings)
+    began = time.monotonic()
+    try:
+        yield world
+    except AssertionError as error:
+        report.problems.append(f"{scenario} --seed {seed}: {error}")
+    finally:
+        report.wall_s = time.monotonic() - began
+        world.farm.close()
+        if not report.problems and not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class Client(threading.Thread):
+    """Submits without end, whatever becomes of the farm, so that a fault can hit any step of intake."""
+
+    def __init__(
+        self, world: World, batch: Callable[[], tuple[str, list[str]]], pause_s: float, most: int
+    ) -> None:
+        super().__init__(daemon=True, name="client")
+        self._world, self._batch, self._pause_s, self._most = world, batch, pause_s, most
+        self._over = threading.Event()
+        self._open = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            self._open.wait()
+            if self._over.wait(self._pause_s):
+                return
+            if self._waiting() < self._most:
+                self._world.submit(*self._batch())
+
+    def _waiting(self) -> int:
+        try:
+            rows = self._world.farm.ledger(
+                "SELECT coalesce(sum(n), 0) FROM tally WHERE state IN ('pending', 'retrying')"
+            )
+        except (FarmError, OSError, sqlite3.Error):
+            return 0  # a farm that has just been born has no tables yet
+        return int(rows[0][0])
+
+    def resume(self) -> None:
+        self._open.set()
+
+    def close(self) -> None:
+        self._over.set()
+        self._open.set()
+        self.join(15.0)
+
+
+def quantile(values: list[float], q: float) -> float:
+    """The value below which a share q of them lies."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else 0.0
