@@ -74,9 +74,9 @@ class InFlight:
 class Unfolding:
     """A listing that has landed and whose units are becoming jobs, step by step."""
 
+    landed: Landed
     ending: Ending
     children: Iterator[Sequence[Child]]
-    complete: bool
 
 
 class Dispatcher:
@@ -107,7 +107,7 @@ class Dispatcher:
         self._drain = drain
         self._monotonic = monotonic
         self._inbox: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
-        self._rung = threading.Event()
+        self._rung = False
         self._door = threading.Lock()
         self._thread = threading.get_ident()
         self._shut = False
@@ -141,8 +141,8 @@ class Dispatcher:
 
     def wake(self) -> None:
         """Something may have changed."""
-        if not self._rung.is_set():
-            self._rung.set()
+        if not self._rung:
+            self._rung = True
             self._inbox.put(None)
 
     def stop(self, grace_s: float) -> None:
@@ -212,11 +212,11 @@ class Dispatcher:
             entries.append(
                 self._inbox.get(timeout=patience_s) if patience_s != 0.0 else self._inbox.get_nowait()
             )
-            self._rung.clear()
+            self._rung = False
             while True:
                 entries.append(self._inbox.get_nowait())
         except queue.Empty:
-            self._rung.clear()
+            self._rung = False
         return [entry for entry in entries if entry is not None]
 
     def _perform(self, request: Request) -> None:
@@ -304,22 +304,13 @@ class Dispatcher:
     def _settle_landed(self, landed: Sequence[tuple[Landed, Ending]]) -> None:
         succeeded = []
         for result, ending in landed:
-            self.ledger.count_documents(
-                ending.job_id,
-                new=result.new,
-                changed=result.changed,
-                deleted=result.deleted,
-                unchanged=result.unchanged,
-                rejected=result.rejected,
-            )
             if result.malformed:
                 log(Name.LINES_REJECTED, job=ending.job_id, lines=result.rejected, first=result.malformed[0])
             if result.children or result.complete:
-                self._unfolding.append(
-                    Unfolding(ending, result.children.chunks(CHILDREN_AT_ONCE), result.complete)
-                )
+                children = result.children.chunks(CHILDREN_AT_ONCE)
+                self._unfolding.append(Unfolding(result, ending, children))
             else:
-                succeeded.append(ending)
+                succeeded.append((result, ending))
         self._done_landing(succeeded)
 
     def _unfold(self) -> None:
@@ -340,14 +331,23 @@ class Dispatcher:
                 listed_at=self.ledger.clock(),
             )
             return
-        if listing.complete:
+        if listing.landed.complete:
             self.ledger.cancel_unlisted(job.source, listing.ending.started_at)
         self._unfolding.popleft()
-        self._done_landing([listing.ending])
+        self._done_landing([(listing.landed, listing.ending)])
 
-    def _done_landing(self, endings: Sequence[Ending]) -> None:
-        self.settler.succeeded(endings)
-        for ending in endings:
+    def _done_landing(self, landed: Sequence[tuple[Landed, Ending]]) -> None:
+        """Counted with the success and not before: what lands again after a crash counts once."""
+        self.settler.succeeded([ending for _, ending in landed])
+        for result, ending in landed:
+            self.ledger.count_documents(
+                ending.job_id,
+                new=result.new,
+                changed=result.changed,
+                deleted=result.deleted,
+                unchanged=result.unchanged,
+                rejected=result.rejected,
+            )
             self._flights[self._launch_of[ending.job_id]].landing.discard(ending.job_id)
             self._forget(ending.job_id)
 
