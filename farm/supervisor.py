@@ -12,12 +12,10 @@ import random
 import secrets
 import signal
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from farm import control, machine, sqlite, telemetry
@@ -33,6 +31,7 @@ from farm.operations import Offline, Operations
 from farm.recovery import recover
 from farm.settings import Settings, SourceSettings, load
 from farm.settle import Settler
+from farm.signals import Ear
 from farm.sources import Source, departed
 from farm.store.store import Store
 from farm.telemetry import Name, log
@@ -147,15 +146,14 @@ class Farm:
     # -- signals
 
     def _hear_signals(self) -> None:
-        def on_signal(_number: int, _frame: FrameType | None) -> None:
-            self.stop(now=self._asked_to_stop)
+        def heard(number: signal.Signals) -> None:
+            if number is signal.SIGHUP:
+                self._reload_or_say()
+            else:
+                self.stop(now=self._asked_to_stop)
 
-        def on_hangup(_number: int, _frame: FrameType | None) -> None:
-            threading.Thread(target=self._reload_or_say, name="reload", daemon=True).start()
-
-        handlers = {signal.SIGTERM: on_signal, signal.SIGINT: on_signal, signal.SIGHUP: on_hangup}
-        for number, handler in handlers.items():
-            self._stack.callback(signal.signal, number, signal.signal(number, handler))
+        ear = Ear((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), heard)
+        self._stack.callback(ear.close)
 
     def _reload_or_say(self) -> None:
         try:
@@ -164,7 +162,8 @@ class Farm:
             log(Name.SETTINGS_REFUSED, why=str(error))
 
     def stop(self, *, now: bool = False) -> None:
-        """Running jobs get the grace time. A second time, or `now`: at once. Safe in a signal handler."""
+        """Running jobs get the grace time. A second time, or `now`: at once."""
+        log(Name.FARM_STOPPING, at_once=now)
         self._asked_to_stop = True
         self.dispatcher.stop(0.0 if now else self.settings.farm.grace_s)
 
