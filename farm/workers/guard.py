@@ -8,10 +8,12 @@ until the trees below them have been seen. A bare interpreter runs it; standard 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from farm.workers import reaper
@@ -26,20 +28,20 @@ class Guard:
     def __init__(self, home: Path, alive_fd: int | None) -> None:
         reader, self._writer = os.pipe()  # not inheritable: nobody else may hold the writing end
         held = [reader] if alive_fd is None else [reader, alive_fd]
-        code = (
-            "import sys; sys.path.insert(0, sys.argv.pop(1)); "
-            "from farm.workers.guard import main; main(int(sys.argv[1]), sys.argv[2])"
-        )
+        # Home and code come by other ways than the command line, which anybody on the machine can read.
+        code = f"from farm.workers.guard import main; main({reader})"
         root = str(Path(__file__).resolve().parents[2])
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", code, root, str(reader), str(home)],
+                [sys.executable, "-S", "-c", code],
+                env={**os.environ, "PYTHONPATH": root},
                 pass_fds=held,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
             )
+            os.write(self._writer, os.fsencode(home) + b"\0")
         except BaseException:
             os.close(self._writer)
             raise
@@ -49,10 +51,6 @@ class Guard:
     @property
     def pid(self) -> int:
         return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
 
     def dismiss(self) -> None:
         """The farm ends in order: nothing is left to do."""
@@ -69,11 +67,17 @@ class Guard:
             self._process.wait()
 
 
-def main(reader: int, home: str) -> None:
+def main(reader: int) -> None:
     """The guard's own life."""
     os.setsid()  # here, not by the farm: to the farm a child in another session is an orphan until it is known
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    if os.read(reader, 1) == GOODBYE:
-        return
-    reaper.sweep(home, PATIENCE_S)
+    heard = b""
+    while chunk := os.read(reader, 4096):
+        heard += chunk
+    home, _, last_word = heard.partition(b"\0")
+    deadline = time.monotonic() + PATIENCE_S
+    while home and last_word != GOODBYE and time.monotonic() < deadline:
+        with contextlib.suppress(Exception):  # nobody would hear of it, and there is work to do
+            reaper.sweep(os.fsdecode(home), PATIENCE_S)
+            return

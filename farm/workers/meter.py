@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from farm.workers import proc
 
-SLACK_BYTES = 32 * 1024 * 1024
-"""What RLIMIT_DATA leaves above the cap: address space is not all touched."""
+SLACK_BYTES = 64 * 1024 * 1024
+"""What RLIMIT_DATA leaves above the cap: it counts address space (thread stacks, say), touched or not."""
 
 
 class Meter:

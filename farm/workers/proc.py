@@ -91,7 +91,7 @@ def children(pid: int) -> list[int]:
             finally:
                 os.close(fd)
     except FileNotFoundError:
-        if os.path.exists(f"/proc/{pid}/stat") and not os.path.exists("/proc/self/task/self/children"):
+        if not os.path.exists("/proc/thread-self/children"):  # a kernel without the list
             return _children_by_scan(pid)
     except (OSError, ValueError):
         pass

@@ -5,7 +5,8 @@ Rules:
 - Freeze before killing. A stopped process neither forks nor exits, so from the top down the tree stands
   still; killing at once would race against programs that fork and exit faster than /proc can be read.
 - One look that finds nobody proves nothing: between two reads a child may have moved from its dead parent
-  to its reaper. Two looks in a row that find no pid, living or dead, that was not known, do.
+  to its reaper. Two looks in a row that find no pid, living or dead, that was not known, do. Likewise when
+  looking through all processes: one that vanished while we looked may have been a stray with an heir.
 - Reap only by pid: `waitpid(-1)` would steal the children of others.
 
 Standard library only: the guard imports it.
@@ -74,11 +75,12 @@ def kill_adopted(known: Collection[int], since: int, patience_s: float = PATIENC
     return len(ended)
 
 
-def strays(home: str) -> Iterator[tuple[int, int]]:
+def strays(home: str, vanished: set[int] | None = None) -> Iterator[tuple[int, int]]:
     """(pid, start) of living processes that any farm on this state folder has started.
 
     Known by the heartbeat pages in `home/beat`, by the session a worker led, and by the marker. Newest
-    first, as they are found: who forks and exits all the time is among the newest.
+    first, as they are found: who forks and exits all the time is among the newest. Adds to `vanished` those
+    that died before they could be looked at.
     """
     sessions: set[int] = set()
     found: set[int] = set()
@@ -96,9 +98,15 @@ def strays(home: str) -> Iterator[tuple[int, int]]:
     for pid in sorted(proc.pids(), reverse=True):
         if pid == me or pid in found:
             continue
-        marked = mark in proc.environment(pid) and not _tidies_up(pid)
-        s = proc.stat(pid) if marked or sessions else None
-        if s is not None and not s.gone and (marked or s.session in sessions):
+        environment = proc.environment(pid)
+        marked = mark in environment and not _tidies_up(pid)
+        if not marked and not sessions and environment:
+            continue
+        s = proc.stat(pid)
+        if s is None or s.gone:
+            if vanished is not None:
+                vanished.add(pid)
+        elif marked or s.session in sessions:
             yield pid, s.start
 
 
@@ -106,13 +114,17 @@ def sweep(home: str, patience_s: float = PATIENCE_S) -> int:
     """Kill what earlier farms left on this state folder; returns how many processes that was."""
     deadline = time.monotonic() + patience_s
     ended: set[tuple[int, int]] = set()
+    gone: set[int] = set()
     quiet = 0
-    while quiet < 2 and time.monotonic() < deadline:
-        frozen = [s for s in strays(home) if freeze(*s)]
+    while quiet < 6 and time.monotonic() < deadline:
+        vanished: set[int] = set()
+        frozen = [s for s in strays(home, vanished) if freeze(*s)]
         for pid, start in frozen:
-            kill_tree(pid, start, 1.0)
-        quiet = 0 if frozen else quiet + 1
+            kill_tree(pid, start, patience_s)
+        doubt = bool(ended and vanished - gone)  # on a busy machine somebody always vanishes: it counts, less
+        quiet = 0 if frozen else quiet + (1 if doubt else 3)
         ended.update(frozen)
+        gone |= vanished
     return len(ended)
 
 

@@ -26,6 +26,8 @@ log = logging.getLogger("farm.workers")
 
 TICK_S = 0.1
 OVERSLEPT_S = 1.0
+BUILD_FACTOR = 3
+"""The first cell waits for the fork server's imports, on a cold disk and a busy machine."""
 
 
 class Watch:
@@ -126,7 +128,7 @@ class Watch:
 
     def _await(self, cell: Cell, now: float) -> float:
         """A fork server that does not answer holds up every new cell: end it, the next one starts another."""
-        if now - cell.since - self._lost_since(cell.since) > self._begin_s:
+        if now - cell.since - self._lost_since(cell.since) > BUILD_FACTOR * self._begin_s:
             log.error("forkserver.stuck cell=%d", cell.number)
             nursery.kill()
             cell.since = now

@@ -43,7 +43,7 @@ def test_a_farm_that_was_stopped_blames_no_job_for_it(tmp_path: Path) -> None:
 
 def test_a_worker_stopped_while_idle_costs_no_job(tmp_path: Path) -> None:
     """A launch that its worker never begins comes back unharmed, and the cell is replaced."""
-    bench = Bench(tmp_path, cells=1, begin_s=1.0)
+    bench = Bench(tmp_path, cells=1, begin_s=1.5)
     try:
         bench.run("Noop", "warm")
         os.kill(bench.pool.facts()[0].pid, signal.SIGSTOP)
@@ -157,7 +157,7 @@ def test_a_killed_fork_server_loses_jobs_and_blames_none(tmp_path: Path) -> None
 
 
 def test_a_fork_server_that_does_not_answer_is_replaced(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, cells=2, begin_s=1.0)
+    bench = Bench(tmp_path, cells=2, begin_s=1.5)
     try:
         bench.run("Noop", "warm")
         worker = bench.pool.facts()[0].pid
