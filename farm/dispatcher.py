@@ -15,7 +15,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -40,6 +41,9 @@ CHILDREN_AT_ONCE = 2_000
 LANE_HEADS = 1_024
 REPLAN_S = 1.0
 """How often a waiting lane is looked at again with nothing else happening: ageing and the budget move."""
+LOOK_S = 5.0
+"""While something is due some day, the wall clock is looked at this often: it may have been set."""
+SET_BACK_S = 1.0
 SAVE_S = 10.0
 
 
@@ -61,9 +65,8 @@ class InFlight:
     memory_bytes: int
     cost_s: float
     """What the plan expects it to cost, in farm seconds."""
-    started_at: float
     started: float
-    """The same moment on the monotonic clock, for what it really cost."""
+    """On the monotonic clock: what it costs must not follow steps of the other one."""
     specs: dict[int, JobSpec]
     landing: set[int] = field(default_factory=set)
     """Jobs that ended and whose content is not yet settled."""
@@ -119,6 +122,7 @@ class Dispatcher:
         self._memory = Memory.since([source.virtual_s for source in sources.values()])
         self._budget = budget(0)
         self._budget_read = self._monotonic()
+        self._seen_at = inf
         self._next_due: float | None = 0.0
         self._waiting = False
         self._saved = self._monotonic()
@@ -154,8 +158,7 @@ class Dispatcher:
     def adopt(self, launch: Launch, finished: Finished) -> None:
         """Before `run`: settle first what a farm that died had left to settle."""
         specs = {spec.job_id: spec for spec in launch.jobs}
-        now = self.ledger.clock()
-        self._flights[launch.id] = InFlight(launch, 0, 0.0, now, self._monotonic(), specs)
+        self._flights[launch.id] = InFlight(launch, 0, 0.0, self._monotonic(), specs)
         self._launch_of.update((job_id, launch.id) for job_id in specs)
         self._returned.append(finished)
 
@@ -175,6 +178,7 @@ class Dispatcher:
         """Everything that has happened, in one transaction; then what it allows to start."""
         self._look_at_machine()
         with self.ledger.transaction():
+            self._look_at_clock()
             for request in requests:
                 self._perform(request)
             self._settle_finished(self._take_finished())
@@ -199,7 +203,7 @@ class Dispatcher:
             return 0.0
         waits: list[float] = []
         if self._next_due is not None:
-            waits.append(max(0.0, self._next_due - self.ledger.clock()))
+            waits.append(min(LOOK_S, max(0.0, self._next_due - self.ledger.clock())))
         if self._waiting:
             waits.append(REPLAN_S)
         if self._stop_at is not None:
@@ -328,11 +332,11 @@ class Dispatcher:
                 [NewJob(Stage.EXTRACT, child.key, child.version, child.payload) for child in batch],
                 int(source.settings.priority),
                 cause=f"listed by job {job.id}",
-                listed_at=self.ledger.clock(),
+                listed=True,
             )
             return
         if listing.landed.complete:
-            self.ledger.cancel_unlisted(job.source, listing.ending.started_at)
+            self.ledger.cancel_unlisted(job.source, listing.ending.attempt_id)
         self._unfolding.popleft()
         self._done_landing([(listing.landed, listing.ending)])
 
@@ -382,7 +386,7 @@ class Dispatcher:
 
     def view(self, free: int) -> View:
         """The facts that a plan is made from."""
-        lanes = []
+        lanes, now, monotonic = [], self.ledger.clock(), self._monotonic()
         for name, source in self.sources.items():
             profile = source.settings.profile
             heads = self.ledger.heads(name, min(LANE_HEADS, profile.batch * (free + 1)))
@@ -410,7 +414,7 @@ class Dispatcher:
                     connector=flight.launch.connector,
                     cpu=flight.launch.cpu,
                     memory_bytes=flight.memory_bytes,
-                    started_at=flight.started_at,
+                    started_at=now - (monotonic - flight.started),
                     cost_s=flight.cost_s,
                 )
                 for flight in self._flights.values()
@@ -445,7 +449,6 @@ class Dispatcher:
             launch,
             place.memory_bytes,
             place.cost_s,
-            self.ledger.clock(),
             self._monotonic(),
             {spec.job_id: spec for spec in specs},
         )
@@ -482,6 +485,18 @@ class Dispatcher:
         if now - self._budget_read > 2.0 and (self._flights or self._waiting):
             held = sum(flight.memory_bytes for flight in self._flights.values() if not flight.over)
             self._budget, self._budget_read = self._read_budget(held), now
+
+    def _look_at_clock(self) -> None:
+        """Was the wall clock set back, now or while no farm ran? Then nothing waits for what it said before."""
+        now, before = self.ledger.clock(), self._seen_at
+        self._seen_at = now
+        if now < before - SET_BACK_S:
+            self.ledger.set_back(now)
+            self._memory = replace(
+                self._memory,
+                held={job_id: min(since, now) for job_id, since in self._memory.held.items()},
+                served_at=tuple(min(at, now) for at in self._memory.served_at),
+            )
 
     def _save(self) -> None:
         self._saved = self._monotonic()

@@ -115,10 +115,11 @@ class Ledger:
         try:
             yield
         except BaseException:
-            self.connection.execute("ROLLBACK TO part")
+            if self.connection.in_transaction:  # a full disk may have ended it all
+                self.connection.execute("ROLLBACK TO part")
+                self.connection.execute("RELEASE part")
             raise
-        finally:
-            self.connection.execute("RELEASE part")
+        self.connection.execute("RELEASE part")
 
     def lane(self, source: str) -> Lane:
         """The source's queue as a Huey."""
@@ -165,24 +166,25 @@ class Ledger:
         *,
         cause: str = "",
         actor: str = "farm",
-        listed_at: float | None = None,
+        listed: bool = False,
     ) -> int:
         """How many of the jobs are new. Of the others an unfinished twin exists or this version was discarded.
 
-        `listed_at`: a listing names these units now; see `cancel_unlisted`.
+        `listed`: a listing names these units; see `cancel_unlisted`.
         """
         now = self.clock()
         first = self._next_id("job")
         span = (first, first + len(jobs) - 1)
+        newest = self._next_id("attempt") - 1 if listed else None
         self.connection.executemany(
-            "INSERT INTO job (id, run_id, source, stage, key, version, payload, state, priority, listed_at,"
+            "INSERT INTO job (id, run_id, source, stage, key, version, payload, state, priority, listed,"
             " created_at, updated_at) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, 'pending', ?8, ?9, ?10, ?10"
             " WHERE NOT EXISTS (SELECT 1 FROM job WHERE source = ?3 AND key = ?5 AND version = ?6 AND ?6 <> ''"
             "  AND state = 'cancelled' AND reason = 'discarded')"
             " ON CONFLICT (source, stage, key, version) WHERE state NOT IN ('succeeded', 'cancelled')"
-            " DO UPDATE SET listed_at = coalesce(excluded.listed_at, listed_at)",
+            " DO UPDATE SET listed = coalesce(excluded.listed, listed)",
             [
-                (first + i, run_id, source, j.stage, j.key, j.version, j.payload, priority, listed_at, now)
+                (first + i, run_id, source, j.stage, j.key, j.version, j.payload, priority, newest, now)
                 for i, j in enumerate(jobs)
             ],
         )
@@ -202,12 +204,16 @@ class Ledger:
             self._supersede_older(span)
         return new
 
-    def cancel_unlisted(self, source: str, since: float) -> None:
-        """A complete listing that began at `since` did not name these units: what waits for them is over."""
+    def cancel_unlisted(self, source: str, listing: int) -> None:
+        """A complete listing, this attempt, did not name these units: what waits for them is over.
+
+        What a listing named after this one began is let be. Attempts tell before from after, not times: a clock
+        may be set back in the middle of a listing.
+        """
         rows = self.connection.execute(
-            "SELECT id FROM job WHERE source = ? AND stage = 'extract' AND listed_at < ?"
+            "SELECT id FROM job WHERE source = ? AND stage = 'extract' AND listed < ?"
             " AND state NOT IN ('succeeded', 'cancelled') AND state <> 'running'",
-            (source, since),
+            (source, listing),
         ).fetchall()
         if rows:
             self.move([id_ for (id_,) in rows], Event.SUPERSEDE, cause="its unit is gone")
@@ -233,6 +239,17 @@ class Ledger:
             (now, now),
         )
         return self.next_due()
+
+    def set_back(self, now: float) -> None:
+        """The wall clock was set back: what is dated later than now waits its delay anew, and no longer."""
+        self.connection.execute(
+            "UPDATE task SET due_at = ?1 + (due_at - waiting_since), waiting_since = ?1 WHERE waiting_since > ?1",
+            (now,),
+        )
+        self.connection.execute(
+            "UPDATE job SET due_at = task.due_at FROM task"
+            " WHERE task.id = job.id AND job.state = 'retrying' AND job.due_at > task.due_at"
+        )
 
     def next_due(self) -> float | None:
         due: float | None = self.connection.execute(

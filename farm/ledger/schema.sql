@@ -66,7 +66,7 @@ CREATE TABLE job (
     reason      TEXT NOT NULL DEFAULT '',     -- of quarantine
     message     TEXT NOT NULL DEFAULT '',
     due_at      REAL,                         -- when a retrying job may run again
-    listed_at   REAL,                         -- when a listing last named the unit; NULL: no listing did
+    listed      INTEGER,                      -- the newest attempt when a listing last named the unit; NULL: none did
     created_at  REAL NOT NULL,
     updated_at  REAL NOT NULL
 ) STRICT;

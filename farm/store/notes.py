@@ -22,14 +22,14 @@ def keep_unit(db: sqlite3.Connection, entry: Entry, now: float) -> None:
     """The content is what it was: its version is noted. A unit not held has nothing to keep."""
     landing = entry.landing
     held = db.execute(
-        "UPDATE unit SET version = ?, uri = iif(? <> '', ?, uri), seen_at = max(seen_at, ?),"
+        "UPDATE unit SET version = ?, uri = iif(? <> '', ?, uri), seen = max(seen, ?),"
         " landed_at = ?, job_id = ?, fence = ? WHERE source = ? AND key = ? AND gone_at IS NULL"
         " RETURNING documents",
         (
             landing.version,
             landing.uri,
             landing.uri,
-            landing.started_at,
+            entry.fence,
             now,
             landing.job_id,
             entry.fence,
@@ -45,10 +45,10 @@ def note_unit(db: sqlite3.Connection, entry: Entry, now: float) -> None:
     """The unit has been read, in this version."""
     landing = entry.landing
     db.execute(
-        "INSERT INTO unit (source, key, version, content_hash, uri, documents, seen_at, landed_at,"
+        "INSERT INTO unit (source, key, version, content_hash, uri, documents, seen, landed_at,"
         " job_id, fence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source, key) DO UPDATE SET"
         " version = excluded.version, content_hash = excluded.content_hash, uri = excluded.uri,"
-        " documents = excluded.documents, seen_at = max(seen_at, excluded.seen_at),"
+        " documents = excluded.documents, seen = max(seen, excluded.seen),"
         " landed_at = excluded.landed_at, job_id = excluded.job_id, fence = excluded.fence,"
         " gone_at = NULL",
         (
@@ -58,7 +58,7 @@ def note_unit(db: sqlite3.Connection, entry: Entry, now: float) -> None:
             min(entry.hashes) if len(entry.hashes) == 1 else "",
             landing.uri,
             entry.new + entry.changed + entry.unchanged,
-            landing.started_at,
+            entry.fence,
             now,
             landing.job_id,
             entry.fence,

@@ -87,7 +87,7 @@ CREATE TABLE unit (
     content_hash TEXT NOT NULL,               -- of its one document; given back to extract as `held`
     uri          TEXT NOT NULL,
     documents    INTEGER NOT NULL,            -- and records that it gave
-    seen_at      REAL NOT NULL,               -- it existed then; a complete listing that finds it as it was leaves this
+    seen         INTEGER NOT NULL,            -- the newest attempt to which it existed; a complete listing leaves it
     landed_at    REAL NOT NULL,
     job_id       INTEGER NOT NULL,
     fence        INTEGER NOT NULL,

@@ -2,7 +2,7 @@
 
 The listing goes line by line into a temporary table, so that it may be as long as it likes; the
 comparison is a handful of joins. A unit is gone when a line says so, or when a complete listing does not
-name it, unless something that began after this attempt has seen it.
+name it, unless a later attempt has seen it (attempts are numbered as they begin; clocks may be set back).
 
 A new unit and a gone one of the same version are one that moved; where several share a version nobody can
 tell which became which, and they are read again.
@@ -49,7 +49,6 @@ class Listing:
             "source": entry.landing.source,
             "fence": entry.fence,
             "job": entry.landing.job_id,
-            "started": entry.landing.started_at,
             "now": now,
             "replay": entry.landing.run_type is RunType.REPLAY,
         }
@@ -102,7 +101,7 @@ class Listing:
         if self._entry.complete:
             self._db.execute(
                 "INSERT OR IGNORE INTO temp.gone SELECT key, version, uri FROM unit AS u"
-                " WHERE source = :source AND gone_at IS NULL AND fence < :fence AND seen_at < :started"
+                " WHERE source = :source AND gone_at IS NULL AND fence < :fence AND seen < :fence"
                 " AND NOT EXISTS (SELECT 1 FROM temp.listed AS l WHERE l.key = u.key)",
                 self._of,
             )
@@ -134,9 +133,9 @@ class Listing:
         ).fetchall()
         move(self._db, documents, self._entry, [Move(*row) for row in (*moved, *elsewhere)], self._now)
         self._db.executemany(
-            "INSERT OR REPLACE INTO unit (source, key, version, content_hash, uri, documents, seen_at,"
+            "INSERT OR REPLACE INTO unit (source, key, version, content_hash, uri, documents, seen,"
             " landed_at, job_id, fence) SELECT source, :key, version, content_hash, :uri, documents,"
-            " max(seen_at, :started), landed_at, :job, :fence FROM unit"
+            " max(seen, :fence), landed_at, :job, :fence FROM unit"
             " WHERE source = :source AND key = :old",
             [{**self._of, "old": row[0], "key": row[2], "uri": row[3]} for row in (*moved, *elsewhere)],
         )
@@ -168,8 +167,8 @@ class Listing:
     def _see(self) -> None:
         """Part of a listing (an event run) proves to a complete one begun before it that these exist."""
         self._db.execute(
-            "UPDATE unit SET seen_at = :started"
-            " WHERE source = :source AND gone_at IS NULL AND seen_at < :started"
+            "UPDATE unit SET seen = :fence"
+            " WHERE source = :source AND gone_at IS NULL AND seen < :fence"
             " AND key IN (SELECT key FROM temp.listed WHERE version IS NOT NULL)",
             self._of,
         )

@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Any
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from farm.errors import FarmError
 from farm.triggers.cron import Cron, parse
 
 if TYPE_CHECKING:
     from farm.settings import SourceSettings
 
-LOOK_S = 20.0
+LOOK_S = 1.0
 LATE_S = 60.0
 """A fire this late was missed: the farm was down or the machine asleep."""
 CLOSE_S = 5.0
@@ -235,6 +236,9 @@ class Clock:
         try:  # without the lock: whoever takes the fire may ask us something
             self._fire(name, "catch_up" if late else entry.trigger, trigger_key(name, due_at), due_at)
             fired = True
+        except FarmError as error:
+            log.warning("clock.fire_refused source=%s why=%s", name, error)
+            fired = False
         except Exception:
             log.exception("clock.fire_failed source=%s", name)
             fired = False

@@ -55,6 +55,12 @@ def test_what_a_complete_listing_does_not_name_is_gone(store: Store, notes: Atte
     assert len(search(store.path, "alpha")) == 2
 
 
+def test_what_is_gone_is_gone_though_the_clock_was_set_back_by_years(store: Store, notes: Attempts) -> None:
+    notes.hold("a", "alpha")
+    landed = notes.land(notes.discover(Listing(complete=True), started_at=time.time() - 3e8))
+    assert counts(landed) == {"deleted": 1}
+
+
 def test_a_listing_that_failed_half_way_proves_nothing_gone(store: Store, notes: Attempts) -> None:
     notes.hold("a", "alpha")
     landed = notes.land(notes.discover(Listing(complete=True), partial=True))
