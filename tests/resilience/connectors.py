@@ -53,6 +53,7 @@ class ToldOptions(Options):
     last: int = 0
     """The tape's end; 0: it has none."""
     units: tuple[str, ...] = ()
+    """What discover lists, each after `sleep_s`; then that this was all."""
 
 
 class Told(Connector[ToldOptions]):
@@ -63,8 +64,9 @@ class Told(Connector[ToldOptions]):
 
     def discover(self, ctx: Any, cursor: Any) -> Iterator[Item]:
         for key in ctx.options.units:
+            time.sleep(ctx.options.sleep_s)
             yield Unit(key, "1")
-        yield Listing(complete=False)
+        yield Listing(complete=bool(ctx.options.units))
 
     def extract(self, ctx: Any, unit: Unit) -> Iterator[Item]:
         told = _Told(ctx, unit.key)

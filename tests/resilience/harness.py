@@ -15,6 +15,7 @@ import shutil
 import sqlite3
 import threading
 import time
+import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -201,8 +202,10 @@ def scene(
     began = time.monotonic()
     try:
         yield world
-    except AssertionError as error:
-        report.problems.append(f"{scenario} --seed {seed}: {error}")
+    except Exception as error:
+        kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+        report.problems.append(f"{scenario} --seed {seed}: {kind}{error}")
+        (folder / "traceback").write_text(traceback.format_exc())
     finally:
         report.wall_s = time.monotonic() - began
         world.farm.close()
