@@ -13,6 +13,7 @@ import random
 import signal
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ def _count(world: World) -> None:
     world.report.figures["cell stood still, s"] += still
     world._complain("cells", [f"a cell stood still for {s:.1f} s" for s in still if s > WEDGED_S])
     # Between two begins of any cell, while there was work for all.
-    gaps = [b - a for times in begins.values() for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for times in begins.values() for a, b in pairwise(times)]
     world.report.figures["longest gap of a cell, s"].append(max(gaps))
     world._complain("cells", [f"a cell idled for {s:.1f} s" for s in gaps if s > WEDGED_S])
 
