@@ -3,6 +3,10 @@
 Everything that happens comes in through the inbox or is fetched by polling the pool and the lander; a tick
 writes all of it in one transaction, together with the leases of what starts next. So one fsync serves
 whatever arrived together, and nothing is acknowledged or started before it is on disk.
+
+What a tick takes in stays at hand until its commit: where the disk is full, the transaction is as if it had
+never begun, and is tried again with the reserve's room (`farm.reserve`), or later. Any other error of the
+ledger or the store ends the farm: durability is in question.
 """
 
 from __future__ import annotations
@@ -20,14 +24,15 @@ from math import inf
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from farm import spool
+from farm import spool, sqlite
 from farm.core import fairness
 from farm.core.admission import Budget
 from farm.core.job import Ending, Event, Finished, JobSpec, Launch, Limits, Outcome, RunType, Stage
 from farm.core.plan import Hold, Lane, Memory, Place, Running, View, plan
-from farm.errors import NotPossible
+from farm.errors import DiskFull, NotPossible
 from farm.lander import Entry, Lander
 from farm.ledger.ledger import Ledger, NewJob
+from farm.reserve import Reserve
 from farm.settle import Settler
 from farm.sources import Source
 from farm.store.landing import Child, Landed, Landing
@@ -45,6 +50,13 @@ LOOK_S = 5.0
 """While something is due some day, the wall clock is looked at this often: it may have been set."""
 SET_BACK_S = 1.0
 SAVE_S = 10.0
+PRESSED_S = 0.5
+"""How often the disk is looked at: as often as this while it is full."""
+STUCK_LOOKS = 4
+"""A farm that shall end and cannot write what is left gives up after so many looks at a full disk."""
+PRESSED = "the disk is full: running jobs finish, nothing new is taken or started until there is room"
+NO_CELL_S = (0.02, 5.0)
+"""When no cell could be had, nothing is leased for so long: the first time, and at most."""
 
 
 @dataclass(slots=True)
@@ -73,13 +85,16 @@ class InFlight:
     over: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Unfolding:
     """A listing that has landed and whose units are becoming jobs, step by step."""
 
     landed: Landed
     ending: Ending
     children: Iterator[Sequence[Child]]
+    step: Sequence[Child] | None = None
+    """Taken from `children`, and not yet committed."""
+    over: bool = False
 
 
 class Dispatcher:
@@ -98,6 +113,7 @@ class Dispatcher:
         cursor_of: Callable[[str], Any],
         drain: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
+        reserve: Reserve | None = None,
     ) -> None:
         self.ledger = ledger
         self.pool = pool
@@ -109,6 +125,13 @@ class Dispatcher:
         self._cursor_of = cursor_of
         self._drain = drain
         self._monotonic = monotonic
+        self._reserve = reserve
+        self.pressed = False
+        """The disk is full: what runs may end, nothing new is taken or started."""
+        self._starved = False
+        """Not even the last tick could be committed."""
+        self._disk_read = -PRESSED_S
+        self._stuck_looks = 0
         self._inbox: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._rung = False
         self._door = threading.Lock()
@@ -119,6 +142,10 @@ class Dispatcher:
         self._unfolding: deque[Unfolding] = deque()
         self._intents: dict[int, tuple[Event, str]] = {}
         self._returned: list[Finished] = []
+        self._landed: list[tuple[Landed, Ending]] = []
+        self._leased: list[Launch] = []
+        self._no_cell_s = 0.0
+        self._no_cell_until = 0.0
         self._memory = Memory.since([source.virtual_s for source in sources.values()])
         self._budget = budget(0)
         self._budget_read = self._monotonic()
@@ -177,31 +204,101 @@ class Dispatcher:
     def tick(self, requests: list[Request]) -> None:
         """Everything that has happened, in one transaction; then what it allows to start."""
         self._look_at_machine()
-        with self.ledger.transaction():
-            self._look_at_clock()
+        self._look_at_disk()
+        if self._commit(requests):
             for request in requests:
-                self._perform(request)
-            self._settle_finished(self._take_finished())
-            self._settle_landed(self.lander.poll())
-            self._unfold()
-            self._next_due = self.ledger.ripen(self.ledger.clock())
-            launches = self._place()
-            if self._monotonic() - self._saved > SAVE_S:
-                self._save()
-        for request in requests:
-            _tell(request)
-        for launch in launches:
-            self._start(launch)
-        self._clear_spools()
+                _tell(request)
+            for launch in self._leased:
+                self._start(launch)
+            self._leased.clear()
+            self._clear_spools()
         self._press_for_end()
+
+    def _commit(self, requests: list[Request]) -> bool:
+        """Write it all, on a full disk with the reserve's room; False when there is none for it even so."""
+        for last_try in (self._reserve is None or not self._reserve.held, True):
+            try:
+                with self.ledger.transaction():
+                    self._write(requests)
+            except sqlite3.OperationalError as error:
+                self._take_back()
+                if self._reserve is None or not sqlite.is_full(error):
+                    raise
+                self._press()
+                if last_try:
+                    break
+            else:
+                self._starved = False
+                self._let_go()
+                return True
+        self._starved = True
+        for request in requests:
+            request.error = DiskFull(self.ledger.path)
+            _tell(request)
+        return False
+
+    def _write(self, requests: list[Request]) -> None:
+        self._look_at_clock()
+        for request in requests:
+            self._perform(request)
+        self._returned += self.pool.poll()
+        self._settle_finished()
+        self._take_landed()
+        self._settle_landed()
+        self._unfold()
+        self._next_due = self.ledger.ripen(self.ledger.clock())
+        self._place()
+        if self._monotonic() - self._saved > SAVE_S:
+            self._save()
+
+    def _let_go(self) -> None:
+        """After the commit: what was taken in is in the ledger now."""
+        for finished in self._returned:
+            landing = self._flights[finished.launch_id].landing
+            settled = [ending.job_id for ending in finished.endings if ending.job_id not in landing]
+            self._forget(finished.launch_id, [*settled, *finished.unstarted])
+        self._returned.clear()
+        for _, ending in self._landed:
+            launch_id = self._launch_of[ending.job_id]
+            self._flights[launch_id].landing.discard(ending.job_id)
+            self._forget(launch_id, [ending.job_id])
+        self._landed.clear()
+        if self._unfolding:
+            self._unfolding[0].step = None
+            if self._unfolding[0].over:
+                self._unfolding.popleft()
+
+    def _take_back(self) -> None:
+        """The transaction did not happen, and so nothing was leased; what was taken in stays."""
+        for launch in self._leased:
+            del self._flights[launch.id]
+            for spec in launch.jobs:
+                del self._launch_of[spec.job_id]
+        self._leased.clear()
+        if self._unfolding and self._unfolding[0].over:
+            self._unfolding[0].over = False
+            self._landed.pop()
+
+    def _forget(self, launch_id: int, job_ids: Sequence[int]) -> None:
+        """These have ended; one that went back may have been leased again in the same tick."""
+        for job_id in job_ids:
+            if self._launch_of.get(job_id) == launch_id:
+                del self._launch_of[job_id]
+            self._intents.pop(job_id, None)
 
     # -- the inbox
 
     def patience_s(self) -> float | None:
         """How long nothing needs doing unless somebody rings."""
-        if self._unfolding or self._returned:
+        if self._starved:
+            return PRESSED_S
+        if self._returned or (self._unfolding and not self.pressed):
             return 0.0
         waits: list[float] = []
+        if self.pressed:
+            waits.append(PRESSED_S)
+        if (no_cell_s := self._no_cell_until - self._monotonic()) > 0:
+            waits.append(no_cell_s)
         if self._next_due is not None:
             waits.append(min(LOOK_S, max(0.0, self._next_due - self.ledger.clock())))
         if self._waiting:
@@ -244,30 +341,30 @@ class Dispatcher:
 
     # -- settle
 
-    def _take_finished(self) -> list[Finished]:
-        finished, self._returned = self._returned + self.pool.poll(), []
-        return finished
-
-    def _settle_finished(self, finished: Sequence[Finished]) -> None:
+    def _settle_finished(self) -> None:
         succeeded: list[Ending] = []
         failed: list[Ending] = []
-        for launch in finished:
-            flight = self._flights[launch.launch_id]
-            self._charge(flight, launch)
-            for ending in launch.endings:
+        for finished in self._returned:
+            flight = self._flights[finished.launch_id]
+            if not flight.over:
+                flight.over = True
+                self._charge(flight, finished)
+            for ending in finished.endings:
                 if ending.outcome is not Outcome.SUCCEEDED:
                     failed.append(ending)
                 elif self._has_content(flight, ending):
-                    flight.landing.add(ending.job_id)
-                    self.lander.put(self._entry(flight, ending))
+                    self._land(flight, ending)
                 else:
                     succeeded.append(ending)
-            self._give_back(flight, launch.unstarted)
-            flight.over = True
+            self._give_back(flight, finished.unstarted)
         self.settler.succeeded(succeeded)
         self.settler.failed(failed, self._intents)
-        for ending in (*succeeded, *failed):
-            self._forget(ending.job_id)
+
+    def _land(self, flight: InFlight, ending: Ending) -> None:
+        """Hand it to the lander, once; that the tick may be undone is no matter: landing comes before settling."""
+        if ending.job_id not in flight.landing:
+            flight.landing.add(ending.job_id)
+            self.lander.put(self._entry(flight, ending))
 
     def _has_content(self, flight: InFlight, ending: Ending) -> bool:
         """A job with neither content nor a version to note has nothing to land."""
@@ -302,34 +399,32 @@ class Dispatcher:
             ],
             self._intents,
         )
-        for job_id in job_ids:
-            self._forget(job_id)
 
-    def _settle_landed(self, landed: Sequence[tuple[Landed, Ending]]) -> None:
-        succeeded = []
-        for result, ending in landed:
+    def _take_landed(self) -> None:
+        """What has landed can be settled; a listing unfolds first."""
+        for result, ending in self.lander.poll():
             if result.malformed:
                 log(Name.LINES_REJECTED, job=ending.job_id, lines=result.rejected, first=result.malformed[0])
             if result.children or result.complete:
                 children = result.children.chunks(CHILDREN_AT_ONCE)
                 self._unfolding.append(Unfolding(result, ending, children))
             else:
-                succeeded.append((result, ending))
-        self._done_landing(succeeded)
+                self._landed.append((result, ending))
 
     def _unfold(self) -> None:
         """Submit the next children of a listing; it is done when its last child is submitted."""
-        if not self._unfolding:
+        if not self._unfolding or self.pressed:
             return
         listing = self._unfolding[0]
         job = self.ledger.facts([listing.ending.job_id])[listing.ending.job_id]
         source = self.sources.get(job.source)
-        batch = next(listing.children, None) if source else None
-        if batch is not None and source:
+        if listing.step is None and source:
+            listing.step = next(listing.children, None)
+        if listing.step is not None and source:
             self.ledger.submit(
                 job.run_id,
                 job.source,
-                [NewJob(Stage.EXTRACT, child.key, child.version, child.payload) for child in batch],
+                [NewJob(Stage.EXTRACT, child.key, child.version, child.payload) for child in listing.step],
                 int(source.settings.priority),
                 cause=f"listed by job {job.id}",
                 listed=True,
@@ -337,10 +432,14 @@ class Dispatcher:
             return
         if listing.landed.complete:
             self.ledger.cancel_unlisted(job.source, listing.ending.attempt_id)
-        self._unfolding.popleft()
-        self._done_landing([(listing.landed, listing.ending)])
+        self._settle([(listing.landed, listing.ending)])
+        self._landed.append((listing.landed, listing.ending))
+        listing.over = True
 
-    def _done_landing(self, landed: Sequence[tuple[Landed, Ending]]) -> None:
+    def _settle_landed(self) -> None:
+        self._settle(self._landed)
+
+    def _settle(self, landed: Sequence[tuple[Landed, Ending]]) -> None:
         """Counted with the success and not before: what lands again after a crash counts once."""
         self.settler.succeeded([ending for _, ending in landed])
         for result, ending in landed:
@@ -352,12 +451,6 @@ class Dispatcher:
                 unchanged=result.unchanged,
                 rejected=result.rejected,
             )
-            self._flights[self._launch_of[ending.job_id]].landing.discard(ending.job_id)
-            self._forget(ending.job_id)
-
-    def _forget(self, job_id: int) -> None:
-        self._launch_of.pop(job_id, None)
-        self._intents.pop(job_id, None)
 
     def _clear_spools(self) -> None:
         """After the commit: what is settled needs no spool."""
@@ -367,22 +460,20 @@ class Dispatcher:
 
     # -- plan and lease
 
-    def _place(self) -> list[Launch]:
+    def _place(self) -> None:
         self._waiting = False
-        if self._stop_at is not None:
-            return []
+        if self._stop_at is not None or self.pressed or self._monotonic() < self._no_cell_until:
+            return
         free = self._budget.cells - sum(not flight.over for flight in self._flights.values())
         if free <= 0:
-            return []
-        launches = []
+            return
         made = plan(self.view(free), self.ledger.clock())
         self._memory = made.memory
         for step in made:
             if isinstance(step, Place):
-                launches.append(self._lease(step))
+                self._leased.append(self._lease(step))
             else:
                 self._waiting = True
-        return launches
 
     def view(self, free: int) -> View:
         """The facts that a plan is made from."""
@@ -464,7 +555,11 @@ class Dispatcher:
     def _start(self, launch: Launch) -> None:
         try:
             self.pool.launch(launch)
+            self._no_cell_s = 0.0
         except NoCell:
+            least, most = NO_CELL_S
+            self._no_cell_s = min(max(2 * self._no_cell_s, least), most)
+            self._no_cell_until = self._monotonic() + self._no_cell_s
             self._returned.append(Finished(launch.id, -1, (), tuple(spec.job_id for spec in launch.jobs)))
 
     # -- measure
@@ -498,6 +593,30 @@ class Dispatcher:
                 served_at=tuple(min(at, now) for at in self._memory.served_at),
             )
 
+    # -- a full disk
+
+    def _look_at_disk(self) -> None:
+        now = self._monotonic()
+        if self._reserve is None or now - self._disk_read < PRESSED_S:
+            return
+        self._disk_read = now
+        if not self.pressed:
+            if self.lander.full or self._reserve.short():
+                self._press()
+        elif not self.lander.full and self._reserve.ample() and self._reserve.fill():
+            self.pressed = False
+            log(Name.FARM_RELIEVED, disk=self.home)
+        self._stuck_looks = self._stuck_looks + 1 if self._is_stuck() else 0
+
+    def _press(self) -> None:
+        """Give up the reserve, finish what runs, and take nothing new until there is room."""
+        assert self._reserve is not None
+        self._reserve.release()
+        if not self.pressed:
+            self.pressed = True
+            log(Name.FARM_PRESSED, disk=self.home, why=PRESSED)
+        self.lander.try_again()
+
     def _save(self) -> None:
         self._saved = self._monotonic()
         for source in self.sources.values():
@@ -509,9 +628,19 @@ class Dispatcher:
         if self.lander.failure:
             raise self.lander.failure
         busy = bool(self._flights or self._unfolding or self._returned)
+        if self._stuck_looks > STUCK_LOOKS and (self._drain or self._stop_at is not None):
+            raise DiskFull(self.home)
         if self._stop_at is not None:
             return not busy
         return self._drain and not busy and self._inbox.empty() and not self._open_jobs()
+
+    def _is_stuck(self) -> bool:
+        """Nothing runs, and what is left cannot be written: without room the end never comes."""
+        if not self.pressed or any(not flight.over for flight in self._flights.values()):
+            return False
+        landing = any(flight.landing for flight in self._flights.values())
+        waits = self._drain and not landing and not self._returned
+        return bool(self._starved or self.lander.full or self._unfolding or waits)
 
     def _open_jobs(self) -> int:
         """Jobs that a drain waits for: of sources that are in farm.toml and not paused."""
@@ -552,6 +681,7 @@ class Dispatcher:
         holds = [step for step in plan(self.view(1), self.ledger.clock()) if isinstance(step, Hold)]
         return {
             "stopping": self._stop_at is not None,
+            "pressed": PRESSED if self.pressed else "",
             "cells": [asdict(cell) for cell in self.pool.facts()],
             "budget": {
                 **asdict(self._budget),
@@ -572,6 +702,8 @@ class Dispatcher:
             return ""
         if row[0] not in self.sources:
             return f"its source {row[0]} is not in farm.toml any more"
+        if self.pressed:
+            return f"waits: {PRESSED}"
         for step in plan(self.view(self._budget.cells), self.ledger.clock()):
             if isinstance(step, Hold) and step.source == row[0]:
                 return step.sentence

@@ -10,17 +10,24 @@ import os
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
+from farm import spool
 from farm.core.job import Ending, Stage
+from farm.errors import DiskFull
 from farm.store.landing import Landed, Landing
 from farm.store.store import Store
 from farm.telemetry import Name, log
 
+T = TypeVar("T")
+
 BATCH_BYTES = 8 * 1024 * 1024
 """A batch is closed at about this much spool: large enough for the index, small enough to keep pace."""
 BATCH_LANDINGS = 512
+AGAIN_S = 1.0
+"""How often a full disk is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,8 @@ class Lander:
     """`put` from the dispatcher, `poll` from the dispatcher; `wake` is called when poll has something.
 
     An error of the store ends the thread and is kept in `failure`: durability is in question, so the farm stops.
+    A full disk is none: nothing of the batch was written, its spools are there, so it waits (`full`) and lands
+    them when there is room.
     """
 
     def __init__(self, path: Path, *, wake: Callable[[], None]) -> None:
@@ -45,7 +54,10 @@ class Lander:
         self._outbox: queue.SimpleQueue[tuple[Landed, Ending]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="landing", daemon=True)
         self._opened = threading.Event()
+        self._closing = threading.Event()
+        self._room = threading.Event()
         self.failure: BaseException | None = None
+        self.full = False
 
     def start(self) -> None:
         """Open the store; raises what opening it raises."""
@@ -68,10 +80,16 @@ class Lander:
             done.append(self._outbox.get())
         return done
 
+    def try_again(self) -> None:
+        """There may be room now."""
+        self._room.set()
+
     def close(self) -> None:
-        """Land what is there, then end."""
+        """Land what is there, as far as there is room for it, then end."""
         if self._thread.is_alive():
             self._inbox.put(None)
+            self._closing.set()
+            self._room.set()
             self._thread.join()
 
     def _run(self) -> None:
@@ -99,13 +117,29 @@ class Lander:
             for entry in batch:
                 if entry.landing.stage is Stage.DISCOVER:
                     _make_durable(entry.spool)
-            results = store.land([entry.landing for entry in batch])
+            results = self._persist(lambda: store.land([_anew(entry) for entry in batch]))
             for result, entry in zip(results, batch, strict=True):
                 self._outbox.put((result, entry.ending))
             self._wake()
         if act:
-            act(store)
+            self._persist(lambda: act(store))
         return not over
+
+    def _persist(self, write: Callable[[], T]) -> T:
+        """Write; while the disk is full, wait and write again. Nothing is left of a write that failed."""
+        while True:
+            self._room.clear()
+            try:
+                result = write()
+            except DiskFull:
+                if self._closing.is_set():
+                    raise
+                self.full = True
+                self._wake()
+                self._room.wait(AGAIN_S)
+            else:
+                self.full = False
+                return result
 
     def _take(self) -> tuple[list[Entry], Callable[[Store], None] | None, bool]:
         """Wait for something, then take what is there: (batch, something else to do, told to end)."""
@@ -123,10 +157,15 @@ class Lander:
                 return batch, None, False
 
 
-def _make_durable(spool: Path) -> None:
+def _anew(entry: Entry) -> Landing:
+    """The landing with its lines from the first one on: they are read once per try."""
+    return replace(entry.landing, lines=spool.read(entry.spool, entry.ending.start, entry.ending.end))
+
+
+def _make_durable(path: Path) -> None:
     """A listing lands its cursor, but its units only become jobs when it is settled: until then its spool is
     all that knows of them, also after a power cut."""
-    fd = os.open(spool, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:

@@ -93,10 +93,15 @@ def _migrate(
         raise
 
 
+def is_full(error: sqlite3.Error) -> bool:
+    """There was no room. The transaction is as if it had never begun; nothing is in doubt."""
+    return "full" in str(error)
+
+
 def in_words(path: Path, error: sqlite3.DatabaseError) -> FarmError:
     """SQLite's error as one of ours."""
     text = str(error)
-    if "full" in text:
+    if is_full(error):
         return DiskFull(path)
     if isinstance(error, sqlite3.OperationalError) and "malformed" not in text:
         return HomeUnusable(path.parent, f"{path.name}: {text}")

@@ -14,7 +14,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ from farm import control, machine, sqlite, telemetry
 from farm import home as homes
 from farm.core.admission import Budget
 from farm.core.job import Event
-from farm.dispatcher import Dispatcher
-from farm.errors import DiskFull, FarmError
+from farm.dispatcher import PRESSED, Dispatcher
+from farm.errors import DiskFull, FarmError, NotPossible
 from farm.intake import Request, admit
 from farm.lander import Lander
 from farm.ledger.ledger import Ledger
 from farm.operations import Offline, Operations
 from farm.recovery import recover
+from farm.reserve import Reserve
 from farm.settings import Settings, SourceSettings, load
 from farm.settle import Settler
 from farm.signals import Ear
@@ -41,6 +42,8 @@ from farm.workers import reaper
 from farm.workers.pool import Pool
 
 DRAINED_WITH_QUARANTINED = 3
+BRINGS_WORK = frozenset({"run", "submit", "retry_jobs"})
+"""Operations that are refused while the disk is full."""
 
 
 def run(home: Path, config: Path, *, drain: bool = False) -> int:
@@ -52,11 +55,12 @@ def run(home: Path, config: Path, *, drain: bool = False) -> int:
         stack.callback(telemetry.stop, telemetry.start(home))
         farm = Farm(home, settings, drain=drain)
         stack.callback(farm.close)
-        farm.start()
         try:
+            farm.start()
             farm.dispatcher.run()
         except sqlite3.DatabaseError as error:
-            name = homes.STORE if error is farm.lander.failure else homes.LEDGER
+            lander = getattr(farm, "lander", None)
+            name = homes.STORE if lander is not None and error is lander.failure else homes.LEDGER
             raise sqlite.in_words(home / name, error) from error
         except OSError as error:
             if error.errno == errno.ENOSPC:
@@ -82,6 +86,11 @@ class Farm:
     def start(self) -> None:
         home, settings, stack = self.home, self.settings, self._stack
         reaper.sweep(str(home))
+        self.reserve = Reserve(home)
+        if self.reserve.short():
+            self.reserve.release()  # what a dead farm left is settled with it
+        else:
+            self.reserve.fill()
         self.ledger = Ledger.open(home / homes.LEDGER)
         stack.callback(self.ledger.close)
         self.sources = {name: Source(source) for name, source in settings.sources.items()}
@@ -89,16 +98,17 @@ class Farm:
             source.load(self.ledger)
         self.settler = Settler(self.ledger, self.settings_of, random.random)
         salvaged = recover(self.ledger, self.settler, home)
-        self.lander = Lander(home / homes.STORE, wake=lambda: self.dispatcher.wake())
+        self.lander = Lander(home / homes.STORE, wake=self._ring)
         self.lander.start()
         stack.callback(self.lander.close)
         self.pool = Pool(
-            home, cells=settings.farm.workers, instance=self.instance, wake=lambda: self.dispatcher.wake()
+            home, cells=settings.farm.workers, instance=self.instance, wake=self._ring
         )
         self.pool.start()
         stack.callback(self.pool.close)
         reader = sqlite.open_reader(home / homes.STORE)
         stack.callback(reader.close)
+        self._number_on(reader)
         self.dispatcher = Dispatcher(
             self.ledger,
             self.pool,
@@ -107,8 +117,9 @@ class Farm:
             self.sources,
             home=home,
             budget=self.budget,
-            cursor_of=lambda source: _cursor(reader, source),
+            cursor_of=lambda source: _cursor(reader, home, source),
             drain=self.drain,
+            reserve=self.reserve,
         )
         for item in salvaged:
             self.dispatcher.adopt(item.launch, item.finished)
@@ -119,6 +130,22 @@ class Farm:
         self._hear_signals()
         self._start_triggers()
         log(Name.FARM_STARTED, pid=os.getpid(), sources=len(self.sources), cells=settings.farm.workers)
+
+    def _ring(self) -> None:
+        """Something waits for the dispatcher; there is none yet in a start that fails half-way."""
+        if hasattr(self, "dispatcher"):
+            self.dispatcher.wake()
+
+    def _number_on(self, reader: sqlite3.Connection) -> None:
+        """No attempt gets the number of one that has landed, which would make its content old news.
+
+        A ledger falls behind its store when the end of it was lost: a log cut short, a copy put back by hand.
+        """
+        landed = int(reader.execute("SELECT coalesce(max(attempt_id), 0) FROM landing").fetchone()[0])
+        if landed > self.ledger.newest_attempt():
+            log(Name.LEDGER_BEHIND, newest=self.ledger.newest_attempt(), landed=landed)
+            with self.ledger.transaction():
+                self.ledger.number_on(landed)
 
     def close(self) -> None:
         self._stack.close()
@@ -195,7 +222,8 @@ class Farm:
         )
 
     def _fire(self, source: str, trigger: str, key: str, due_at: float) -> None:
-        """The clock's thread: a schedule is due."""
+        """The clock's thread: a schedule is due. What it raises has the clock try again later."""
+        self._refuse_if_pressed()
         next_at = self.clock.next_after(source, due_at)
 
         def act() -> None:
@@ -216,7 +244,8 @@ class Farm:
         log(Name.TRIGGER_FIRED, source=name, trigger=trigger, run=answer.run_id, coalesced=answer.coalesced)
 
     def _watch_fired(self, name: str, paths: list[str] | None) -> None:
-        """A watch's thread: these keys changed; None: look at everything."""
+        """A watch's thread: these keys changed; None: look at everything. Tried again when it raises."""
+        self._refuse_if_pressed()
 
         def act() -> None:
             source = self.sources.get(name)
@@ -244,7 +273,8 @@ class Farm:
                 (name, sentence),
             )
 
-        self.dispatcher.call(act)
+        with suppress(DiskFull):  # the log has it, and the watch must live on
+            self.dispatcher.call(act)
         log(Name.SOURCE_DEGRADED if sentence else Name.SOURCE_RECOVERED, source=name, why=sentence or None)
 
     # -- control
@@ -261,7 +291,13 @@ class Farm:
                 return {"stopping": True}
             case "reload":
                 return self._reload()
+        if op in BRINGS_WORK:
+            self._refuse_if_pressed()
         return self.dispatcher.call(lambda: self._perform(op, args, actor))
+
+    def _refuse_if_pressed(self) -> None:
+        if self.dispatcher.pressed:
+            raise NotPossible(f"{PRESSED}: make room in {self.home}")
 
     def _perform(self, op: str, args: dict[str, Any], actor: str) -> Any:
         result = self.operations.perform(op, args, actor)
@@ -349,8 +385,11 @@ def offline(home: Path, config: Path) -> Iterator[Desk]:
             raise sqlite.in_words(home / homes.LEDGER, error) from error
 
 
-def _cursor(reader: sqlite3.Connection, source: str) -> Any:
-    row = reader.execute("SELECT value FROM cursor WHERE source = ?", (source,)).fetchone()
+def _cursor(reader: sqlite3.Connection, home: Path, source: str) -> Any:
+    try:
+        row = reader.execute("SELECT value FROM cursor WHERE source = ?", (source,)).fetchone()
+    except sqlite3.DatabaseError as error:
+        raise sqlite.in_words(home / homes.STORE, error) from error
     return None if row is None else json.loads(row[0])
 
 

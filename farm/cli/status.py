@@ -45,6 +45,7 @@ def _collect(app: App) -> dict[str, Any]:
             "config": str(app.config.absolute()),
             "config_error": app.config_fault(),
             "started_at": said.get("started_at"),
+            "pressed": said.get("pressed", ""),
         },
         "jobs": views.job_counts(db),
         "cells": [_since(cell, time.monotonic()) for cell in said.get("cells", [])],
@@ -66,6 +67,8 @@ def _print(app: App, found: dict[str, Any], now: float) -> None:
     pid = f" (process {farm['pid']})" if farm["pid"] else ""
     jobs = ", ".join(f"{n:,} {state}" for state, n in found["jobs"].items() if n)
     rows = [("farm", f"{farm['state']}{since}{pid}, {farm['home']}"), ("jobs", jobs or "none yet")]
+    if farm["pressed"]:
+        rows.append(("pressed", farm["pressed"]))
     if found["budget"]:
         rows.append(("budget", _budget(found["budget"])))
     show.aligned(rows)

@@ -20,6 +20,7 @@ from pathlib import Path
 from watchdog.events import DirAttribEvent, DirMovedEvent, FileSystemEvent
 
 from farm.core.debounce import Debounce
+from farm.errors import FarmError
 from farm.triggers.tree import Pace, Tree
 
 __all__ = ["Fire", "Pace", "Watch"]
@@ -215,6 +216,9 @@ class Watch:
             return False
         try:
             self._fire(self._source, keys)
+        except FarmError as error:
+            log.warning("watch.fire_refused source=%s why=%s", self._source, error)
+            return False
         except Exception:
             log.exception("watch.fire_failed source=%s", self._source)
             return False

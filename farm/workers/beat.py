@@ -74,7 +74,7 @@ class Beat:
         fd = os.open(path, flags, 0o600)
         try:
             if create:
-                os.ftruncate(fd, SIZE)
+                os.posix_fallocate(fd, 0, SIZE)  # a page without room behind it kills who touches it (SIGBUS)
             self._page = mmap.mmap(fd, SIZE)
         finally:
             os.close(fd)

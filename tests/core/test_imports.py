@@ -16,7 +16,7 @@ LAYERS = (
     "core",
     "connector",
     "lines errors words quantities fingerprint swap telemetry triggers.cron",
-    "registry home sqlite machine control signals spool tables",
+    "registry home sqlite machine reserve control signals spool tables",
     "settings",
     "ledger workers store triggers",
     "sources intake settle lander",

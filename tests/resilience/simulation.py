@@ -35,7 +35,7 @@ from farm.settings import SourceSettings
 from farm.settle import Settler
 from farm.sources import Source, departed
 from farm.store.landing import Landed, Landing
-from tests.resilience.stand_ins import Cells, Contents, Killed, Landings, Odds, Time, World
+from tests.resilience.stand_ins import Cells, Contents, Disk, Killed, Landings, Odds, Spare, Time, World
 from tests.resilience.watchman import Watchman
 
 DAY_S = 86_400.0
@@ -79,6 +79,7 @@ class Simulation:
         self._land = land or (lambda batch: [self.contents.land(landing) for landing in batch])
         self.disk = sqlite3.connect(":memory:", isolation_level=None, cached_statements=512)
         self.disk.deserialize(_empty_ledger())
+        self.room = Disk(self.disk, self.chance)
         self.settings = {s.name: s for s in self._draw_sources()}
         self.world: World = {name: {} for name in self.settings}
         self.changed: dict[str, set[str]] = {name: set() for name in self.settings}
@@ -111,6 +112,10 @@ class Simulation:
             self.time.fuse = self.chance.randrange(60)
         elif dice < 0.16:
             self.cells.kill_at_launch = True
+        elif dice < 0.21:
+            self.room.fill()
+        elif dice < 0.36:
+            self.room.clear()
         wishes = [self._wish() for _ in range(self.chance.choice((0, 1, 1, 2)))]
         wishes += self._schedule()
         if self.tick(wishes):
@@ -153,6 +158,8 @@ class Simulation:
 
     def _start(self) -> None:
         """As the supervisor does it."""
+        reserve = Spare(self.home, self.room)
+        reserve.fill()
         self.ledger = Ledger(self.home / "ledger.db", self.disk, self.time.wall)
         self.budget = self.chance.choice((ROOMY, Budget(2.0, 1024 * MIB, 2), Budget(1.0, 700 * MIB, 8)))
         self.sources = {name: Source(settings) for name, settings in self.settings.items()}
@@ -174,6 +181,7 @@ class Simulation:
             budget=lambda _held: self.budget,
             cursor_of=lambda _source: None,
             monotonic=self.time.steady,
+            reserve=reserve,
         )
         for item in salvaged:
             self.dispatcher.adopt(item.launch, item.finished)
@@ -213,6 +221,7 @@ class Simulation:
     def _stop(self) -> None:
         """An orderly end: nothing is lost, no attempt is left open."""
         self.stops += 1
+        self.room.clear()
         self.dispatcher.stop(self.chance.choice((0.0, 10.0)))
         for _ in range(QUIET_STEPS):
             if self.dispatcher.done():
@@ -226,7 +235,8 @@ class Simulation:
         self._be_down()
 
     def _be_down(self) -> None:
-        """Until somebody starts it again; meanwhile an operator may change what waits."""
+        """Until somebody starts it again, on a disk with room."""
+        self.room.clear()
         if self.chance.random() < 0.3:
             self.time.pass_by(self.chance.choice((1.0, 3600.0, 2 * DAY_S)) * self.chance.random())
         self._start()
@@ -412,6 +422,7 @@ def simulate(seed: int, home: Path) -> dict[str, float]:
         "steps": float(simulation.steps),
         "kills": float(simulation.kills),
         "stops": float(simulation.stops),
+        "full disks": float(simulation.room.fills),
         "jobs": float(disk.execute("SELECT count(*) FROM job").fetchone()[0]),
         "attempts": float(disk.execute("SELECT count(*) FROM attempt").fetchone()[0]),
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import random
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +21,13 @@ from farm.connector import Document, Listing, Unit
 from farm.core.job import Ending, Finished, JobSpec, Launch, Outcome, Reason, Stage
 from farm.lander import Entry
 from farm.lines import encode
+from farm.reserve import Reserve
 from farm.store.landing import Child, Children, Landed, Landing
 from farm.workers.pool import NoCell
 from farm.workers.spool import End
 
 _encode = msgspec.json.Encoder().encode
+ROOMY_BYTES = 10_000
 REASONS = {Outcome.PERMANENT: Reason.PERMISSION_DENIED}
 
 
@@ -341,10 +344,51 @@ class Contents:
         )
 
 
+class Disk:
+    """The ledger's disk, that somebody fills and clears: then SQLite itself finds no page to write to."""
+
+    def __init__(self, db: sqlite3.Connection, chance: random.Random) -> None:
+        self._db, self._chance = db, chance
+        self.free = ROOMY_BYTES
+        self.fills = 0
+
+    def fill(self) -> None:
+        self.fills += 1
+        self.free = 0
+        self._limit(self._chance.randrange(3))
+
+    def clear(self) -> None:
+        if not self.free:
+            self.free = ROOMY_BYTES
+            self._limit(1_000_000)
+
+    def release(self) -> None:
+        """The reserve's room becomes free, if nobody else is faster."""
+        if not self.free:
+            self._limit(self._chance.choice((0, 3, 100)))
+
+    def _limit(self, pages: int) -> None:
+        count = self._db.execute("PRAGMA page_count").fetchone()[0]
+        self._db.execute(f"PRAGMA max_page_count = {count + pages}")
+
+
+class Spare(Reserve):
+    """A reserve on that disk."""
+
+    def __init__(self, home: Path, disk: Disk) -> None:
+        super().__init__(home, lambda _: disk.free)
+        self._disk = disk
+
+    def release(self) -> None:
+        super().release()
+        self._disk.release()
+
+
 class Landings:
     """A lander that takes a while; what it has landed stays, whatever becomes of the farm."""
 
     failure: BaseException | None = None
+    full = False
 
     def __init__(
         self, land: Callable[[Sequence[Landing]], list[Landed]], time: Time, chance: random.Random
@@ -364,6 +408,9 @@ class Landings:
         self.catch_up()
         done, self._outbox = self._outbox, []
         return done
+
+    def try_again(self) -> None:
+        """It never waits for room."""
 
     def next_event(self) -> float | None:
         if self._outbox:
