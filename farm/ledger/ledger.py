@@ -175,7 +175,7 @@ class Ledger:
         now = self.clock()
         first = self._next_id("job")
         span = (first, first + len(jobs) - 1)
-        newest = self._next_id("attempt") - 1 if listed else None
+        newest = self.newest_attempt() if listed else None
         self.connection.executemany(
             "INSERT INTO job (id, run_id, source, stage, key, version, payload, state, priority, listed,"
             " created_at, updated_at) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, 'pending', ?8, ?9, ?10, ?10"
@@ -469,6 +469,15 @@ class Ledger:
                 (run_id, state, n),
             )
             self._touched_runs.add(run_id)
+
+    def newest_attempt(self) -> int:
+        """The number of the newest attempt; the next one gets a larger one."""
+        return self._next_id("attempt") - 1
+
+    def number_on(self, attempt_id: int) -> None:
+        """The next attempt gets a number past this one."""
+        self.connection.execute("DELETE FROM sqlite_sequence WHERE name = 'attempt'")
+        self.connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('attempt', ?)", (attempt_id,))
 
     def next_job_id(self) -> int:
         """The id that the next submitted job will get."""
