@@ -14,7 +14,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ from farm import control, machine, sqlite, telemetry
 from farm import home as homes
 from farm.core.admission import Budget
 from farm.core.job import Event
-from farm.dispatcher import Dispatcher
-from farm.errors import DiskFull, FarmError
+from farm.dispatcher import PRESSED, Dispatcher
+from farm.errors import DiskFull, FarmError, NotPossible
 from farm.intake import Request, admit
 from farm.lander import Lander
 from farm.ledger.ledger import Ledger
 from farm.operations import Offline, Operations
 from farm.recovery import recover
+from farm.reserve import Reserve
 from farm.settings import Settings, SourceSettings, load
 from farm.settle import Settler
 from farm.signals import Ear
@@ -41,6 +42,8 @@ from farm.workers import reaper
 from farm.workers.pool import Pool
 
 DRAINED_WITH_QUARANTINED = 3
+BRINGS_WORK = frozenset({"run", "submit", "retry_jobs"})
+"""Operations that are refused while the disk is full."""
 
 
 def run(home: Path, config: Path, *, drain: bool = False) -> int:
@@ -83,6 +86,11 @@ class Farm:
     def start(self) -> None:
         home, settings, stack = self.home, self.settings, self._stack
         reaper.sweep(str(home))
+        self.reserve = Reserve(home)
+        if self.reserve.short():
+            self.reserve.release()  # what a dead farm left is settled with it
+        else:
+            self.reserve.fill()
         self.ledger = Ledger.open(home / homes.LEDGER)
         stack.callback(self.ledger.close)
         self.sources = {name: Source(source) for name, source in settings.sources.items()}
@@ -111,6 +119,7 @@ class Farm:
             budget=self.budget,
             cursor_of=lambda source: _cursor(reader, home, source),
             drain=self.drain,
+            reserve=self.reserve,
         )
         for item in salvaged:
             self.dispatcher.adopt(item.launch, item.finished)
@@ -213,7 +222,8 @@ class Farm:
         )
 
     def _fire(self, source: str, trigger: str, key: str, due_at: float) -> None:
-        """The clock's thread: a schedule is due."""
+        """The clock's thread: a schedule is due. What it raises has the clock try again later."""
+        self._refuse_if_pressed()
         next_at = self.clock.next_after(source, due_at)
 
         def act() -> None:
@@ -234,7 +244,8 @@ class Farm:
         log(Name.TRIGGER_FIRED, source=name, trigger=trigger, run=answer.run_id, coalesced=answer.coalesced)
 
     def _watch_fired(self, name: str, paths: list[str] | None) -> None:
-        """A watch's thread: these keys changed; None: look at everything."""
+        """A watch's thread: these keys changed; None: look at everything. Tried again when it raises."""
+        self._refuse_if_pressed()
 
         def act() -> None:
             source = self.sources.get(name)
@@ -262,7 +273,8 @@ class Farm:
                 (name, sentence),
             )
 
-        self.dispatcher.call(act)
+        with suppress(DiskFull):  # the log has it, and the watch must live on
+            self.dispatcher.call(act)
         log(Name.SOURCE_DEGRADED if sentence else Name.SOURCE_RECOVERED, source=name, why=sentence or None)
 
     # -- control
@@ -279,7 +291,13 @@ class Farm:
                 return {"stopping": True}
             case "reload":
                 return self._reload()
+        if op in BRINGS_WORK:
+            self._refuse_if_pressed()
         return self.dispatcher.call(lambda: self._perform(op, args, actor))
+
+    def _refuse_if_pressed(self) -> None:
+        if self.dispatcher.pressed:
+            raise NotPossible(f"{PRESSED}: make room in {self.home}")
 
     def _perform(self, op: str, args: dict[str, Any], actor: str) -> Any:
         result = self.operations.perform(op, args, actor)

@@ -29,6 +29,7 @@ class Name(StrEnum):
     FARM_RECOVERED = "farm.recovered"
     LEDGER_BEHIND = "ledger.behind"  # of its store: the end of it was lost
     FARM_PRESSED = "farm.pressed"  # the machine is short of something: the budget shrank, or the disk is full
+    FARM_RELIEVED = "farm.relieved"
     SETTINGS_LOADED = "settings.loaded"
     SETTINGS_REFUSED = "settings.refused"
     TRIGGER_FIRED = "trigger.fired"
