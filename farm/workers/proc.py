@@ -35,6 +35,10 @@ class Stat(NamedTuple):
     rss_bytes: int
 
     @property
+    def stopped(self) -> bool:
+        return self.state in "Tt"
+
+    @property
     def gone(self) -> bool:
         return self.state in "ZXx"
 

@@ -3,7 +3,8 @@
 Rules:
 - A process is its pid and its start time, never a pid alone.
 - Freeze before killing. A stopped process neither forks nor exits, so from the top down the tree stands
-  still; killing at once would race against programs that fork and exit faster than /proc can be read.
+  still; killing at once would race against programs that fork and exit faster than /proc can be read. It is
+  stopped when its state says so, not when it was told to: a fork that was under way is finished first.
 - One look that finds nobody proves nothing: between two reads a child may have moved from its dead parent
   to its reaper. Two looks in a row that find no pid, living or dead, that was not known, do. Likewise when
   looking through all processes: one that vanished while we looked may have been a stray with an heir.
@@ -41,6 +42,8 @@ def kill_tree(pid: int, start: int, patience_s: float = PATIENCE_S) -> bool:
     deadline = time.monotonic() + patience_s
     if not freeze(pid, start):
         return True
+    while not _all_stopped({pid: start}) and time.monotonic() < deadline:
+        pass
     return _kill([*_freeze_below(pid, deadline), (pid, start)], deadline)
 
 
@@ -78,9 +81,8 @@ def kill_adopted(known: Collection[int], since: int, patience_s: float = PATIENC
 def strays(home: str, vanished: set[int] | None = None) -> Iterator[tuple[int, int]]:
     """(pid, start) of living processes that any farm on this state folder has started.
 
-    Known by the heartbeat pages in `home/beat`, by the session a worker led, and by the marker. Newest
-    first, as they are found: who forks and exits all the time is among the newest. Adds to `vanished` those
-    that died before they could be looked at.
+    Known by the heartbeat pages in `home/beat`, by the session a worker led, and by the marker. Given as
+    they are found, to be frozen at once. Adds to `vanished` those that died before they could be looked at.
     """
     sessions: set[int] = set()
     found: set[int] = set()
@@ -95,7 +97,7 @@ def strays(home: str, vanished: set[int] | None = None) -> Iterator[tuple[int, i
                 yield pid, start
     mark = f"\0{MARKER}={mark_of(home)}.".encode()
     me = os.getpid()
-    for pid in sorted(proc.pids(), reverse=True):
+    for pid in _orphans_first():
         if pid == me or pid in found:
             continue
         environment = proc.environment(pid)
@@ -107,7 +109,16 @@ def strays(home: str, vanished: set[int] | None = None) -> Iterator[tuple[int, i
             if vanished is not None:
                 vanished.add(pid)
         elif marked or s.session in sessions:
+            found.add(pid)
             yield pid, s.start
+
+
+def _orphans_first() -> Iterator[int]:
+    """All pids, newest first; before them the orphans, as soon as they are listed: who forks and exits all
+    the time is one of them, and will be another one soon."""
+    for heir in (1, os.getppid()):
+        yield from reversed(proc.children(heir))
+    yield from sorted(proc.pids(), reverse=True)
 
 
 def sweep(home: str, patience_s: float = PATIENCE_S) -> int:
@@ -147,8 +158,21 @@ def _freeze_below(
     seen: dict[int, int] = {}
     quiet = 0
     while quiet < 2 and time.monotonic() < deadline:
-        quiet = 0 if _freeze_pass(root, wanted, seen) else quiet + 1
+        still = not _freeze_pass(root, wanted, seen) and _all_stopped(seen)
+        quiet = quiet + 1 if still else 0
     return [(pid, start) for pid, start in seen.items() if start]
+
+
+def _all_stopped(seen: dict[int, int]) -> bool:
+    """Forgets those who died instead."""
+    for pid in [pid for pid, start in seen.items() if start]:
+        s = proc.stat(pid)
+        if s is None or s.gone or s.start != seen[pid]:
+            seen[pid] = 0
+        elif not s.stopped:
+            time.sleep(0.0002)
+            return False
+    return True
 
 
 def _freeze_pass(root: int, wanted: Callable[[proc.Stat], bool], seen: dict[int, int]) -> bool:

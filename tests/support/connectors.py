@@ -297,20 +297,25 @@ class Gil(Misbehaving):
 
 
 class Forks(Misbehaving):
-    """A chain of 50 processes, each in a session of its own, whose end goes on forking and dying."""
+    """A chain of 50 processes, each in a session of its own, whose end goes on forking and dying.
+
+    After a minute it ends by itself: a test that fails must not leave it behind.
+    """
 
     name = "forks"
 
     def misbehave(self, ctx: Any) -> None:
+        end = time.monotonic() + 60
         for _ in range(50):
             if os.fork():
                 _idle(ctx)
             os.setsid()
-        while True:
+        while time.monotonic() < end:
             if os.fork():
                 os._exit(0)
             os.setsid()
             time.sleep(0.002)
+        os._exit(0)
 
 
 class Leaves(Misbehaving):
