@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+
+from msgspec.structs import astuple
 
 from farm.core.job import Ending, Outcome, Priority, Stage
 from farm.core.profile import Profile, Reservation, Sample, reserve
@@ -55,7 +56,7 @@ class Source:
         )
         for stage in self._unsaved:
             reservation = self.reservations[stage]
-            samples = [list(asdict(sample).values()) for sample in self.samples[stage]]
+            samples = [astuple(sample) for sample in self.samples[stage]]
             ledger.connection.execute(
                 "INSERT OR REPLACE INTO usage (source, stage, samples, memory_bytes, cpu, wall_s, updated_at)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -83,15 +84,15 @@ class Source:
         self._unsaved.clear()
         self._revise(Stage)
 
-    def measured(self, stage: Stage, endings: Iterable[Ending]) -> None:
+    def measured(self, stage: Stage, endings: Sequence[Ending]) -> None:
         """Learn from what these attempts used."""
         samples = [
             Sample(e.usage.wall_s, e.usage.cpu_s, e.usage.memory_peak_bytes)
-            for e in endings
+            for e in endings[-SAMPLES:]
             if e.outcome in TELLING and e.usage.wall_s > 0
         ]
         if samples:
-            self.samples[stage].extend(samples[-SAMPLES:])
+            self.samples[stage].extend(samples)
             self._unsaved.add(stage)
             self._revise([stage])
 

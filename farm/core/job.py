@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+import msgspec
+
 
 class State(StrEnum):
     """Where a job rests. FAILED is passed through, never rested in."""
@@ -120,8 +122,7 @@ class RunState(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """What one attempt used, as measured in and around its worker."""
 
     wall_s: float = 0.0
@@ -129,8 +130,7 @@ class Usage:
     memory_peak_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(msgspec.Struct, frozen=True):
     """What is kept of an attempt that failed, redacted and bounded."""
 
     traceback: str = ""
@@ -138,8 +138,7 @@ class Evidence:
     versions: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class JobSpec:
+class JobSpec(msgspec.Struct, frozen=True):
     """One job as its worker sees it. `attempt_id` is the fence: it only ever grows."""
 
     job_id: int
@@ -176,8 +175,7 @@ class Launch:
     cpu: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """How one job of a launch ended; `start`/`end` are byte offsets of its lines in the launch's spool."""
 
     job_id: int

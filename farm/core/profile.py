@@ -11,6 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 MIB = 1024 * 1024
 
 ENOUGH = 5
@@ -52,8 +54,7 @@ class Profile:
     nice: int = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(msgspec.Struct, frozen=True):
     """What one job used, as measured."""
 
     wall_s: float
