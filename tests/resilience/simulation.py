@@ -54,6 +54,12 @@ def _empty_ledger() -> bytes:
     return db.serialize()
 
 
+def _in_memory() -> sqlite3.Connection:
+    db = sqlite3.connect(":memory:", isolation_level=None, cached_statements=512)
+    db.deserialize(_empty_ledger())
+    return db
+
+
 @dataclass(slots=True)
 class Told:
     """What the client was told: the runs and the units of its submissions that were acknowledged."""
@@ -66,19 +72,21 @@ class Simulation:
     """One seed. `run` raises AssertionError where the farm breaks a promise."""
 
     def __init__(
-        self, seed: int, home: Path, land: Callable[[Sequence[Landing]], list[Landed]] | None = None
+        self,
+        seed: int,
+        home: Path,
+        disk: sqlite3.Connection | None = None,
+        land: Callable[[Sequence[Landing]], list[Landed]] | None = None,
     ) -> None:
+        """`disk`: the ledger's connection, and `land`: what the landing thread does; both in memory by default."""
         self.chance = random.Random(seed)
         self.home = home
         for name in ("spool", "scratch", "beat"):
             (home / name).mkdir(exist_ok=True)
-        for left in (home / "spool").iterdir():
-            left.unlink()
         self.time = Time()
         self.contents = Contents()
         self._land = land or (lambda batch: [self.contents.land(landing) for landing in batch])
-        self.disk = sqlite3.connect(":memory:", isolation_level=None, cached_statements=512)
-        self.disk.deserialize(_empty_ledger())
+        self.disk = disk or _in_memory()
         self.room = Disk(self.disk, self.chance)
         self.settings = {s.name: s for s in self._draw_sources()}
         self.world: World = {name: {} for name in self.settings}
@@ -88,7 +96,7 @@ class Simulation:
         self.kills = self.stops = self.steps = self._named = 0
         self.next_fire = 0.0
         self.began_s = self.time.steady_s
-        self._start()
+        self.start()
 
     # -- a life
 
@@ -156,7 +164,7 @@ class Simulation:
 
     # -- the farm's process
 
-    def _start(self) -> None:
+    def start(self) -> None:
         """As the supervisor does it."""
         reserve = Spare(self.home, self.room)
         reserve.fill()
@@ -239,7 +247,7 @@ class Simulation:
         self.room.clear()
         if self.chance.random() < 0.3:
             self.time.pass_by(self.chance.choice((1.0, 3600.0, 2 * DAY_S)) * self.chance.random())
-        self._start()
+        self.start()
 
     # -- time
 
