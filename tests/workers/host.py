@@ -22,11 +22,10 @@ def main(home: Path, pids: str, connectors: list[str]) -> None:
     until(lambda: sum(f.job_id is not None for f in bench.pool.facts()) == len(connectors), 20.0)
     time.sleep(0.3)  # let the trees grow
     own = {bench.pool.guard_pid, *(f.pid for f in bench.pool.facts()), *proc.children(os.getpid())}
-    semaphores = {
-        line.split()[-2 if line.endswith("(deleted)\n") else -1]
-        for line in Path("/proc/self/maps").read_text().splitlines(keepends=True)
-        if "/dev/shm/" in line
-    }
+    # The maps name them as they were when they were made; the inode is what stays.
+    maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if "/dev/shm/" in line]
+    inodes = {int(fields[4]) for fields in maps}
+    semaphores = {str(path) for path in Path("/dev/shm").iterdir() if path.stat().st_ino in inodes}
     sys.stdout.write(f"{bench.pool.guard_pid} {','.join(map(str, own))} {','.join(semaphores)}\n")
     sys.stdout.flush()
     while True:

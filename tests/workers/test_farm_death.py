@@ -46,7 +46,7 @@ def test_five_seconds_after_a_kill_of_the_farm_no_process_lives(tmp_path: Path) 
         _, own, semaphores = ready(farm)
         until(lambda: len(living(own + noted(tmp_path / "pids"))) > 60, 10.0, what="all trees have grown")
         pids = own + noted(tmp_path / "pids")
-        assert semaphores
+        assert len([s for s in semaphores if Path(s).exists()]) >= 10
         farm.send_signal(signal.SIGKILL)
         killed = time.monotonic()
         until(lambda: not living(pids), 5.0)
