@@ -269,12 +269,12 @@ class Crew:
                 log.error("cell.unkillable cell=%d pid=%d", cell.number, cell.pid)
             self._reap()
             self.watch.remove(cell)
-            cause = cause or self._autopsy(cell)
+            cause = cause or self._autopsy(cell, found)
         finally:  # whatever happened, the launch must come back
             self._finish(cell, cause or crashed(None), found)
         cell.dispose()
 
-    def _autopsy(self, cell: Cell) -> Cause:
+    def _autopsy(self, cell: Cell, found: scene.Found | None) -> Cause:
         """A worker whose exit nobody could report may have died with the fork server, which takes a moment."""
         code = cell.exit_code()
         deadline = time.monotonic() + 0.3
@@ -283,7 +283,7 @@ class Crew:
             if server is None or server.gone:
                 return Cause(Outcome.LOST, "the fork server died, and this worker with it")
             time.sleep(0.01)
-        return crashed(code)
+        return crashed(code, found.scene.log if found else "")
 
     def _finish(self, cell: Cell, cause: Cause | None, found: scene.Found | None = None) -> None:
         """The launch is over: say so. Without a cause the cell lives on."""

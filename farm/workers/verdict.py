@@ -3,6 +3,7 @@ a dead worker was on, and the rest were never started. Pure."""
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,8 +40,12 @@ class Scene:
     versions: str = ""
 
 
-def crashed(exit_code: int | None) -> Cause:
-    """The cause that an exit code tells of (negative: a signal).
+_REFUSED = re.compile(r"memory allocation of (\d+) bytes failed")
+"""What Rust's runtime says before it aborts: it cannot raise MemoryError."""
+
+
+def crashed(exit_code: int | None, log: str = "") -> Cause:
+    """The cause that an exit code (negative: a signal) and the last words tell of.
 
     >>> crashed(-11).message
     'the worker was killed by signal 11 (SIGSEGV)'
@@ -49,6 +54,9 @@ def crashed(exit_code: int | None) -> Cause:
     """
     if exit_code in (None, UNREPORTED):
         return Cause(Outcome.CRASHED, "the worker vanished", exit=exit_code)
+    if exit_code == -signal.SIGABRT and (refused := _REFUSED.search(log)):
+        message = f"a library was refused {int(refused[1]):,} bytes more of memory, and gave up"
+        return Cause(Outcome.OUT_OF_MEMORY, message, signal=signal.SIGABRT)
     if exit_code < 0:
         try:
             name = f" ({signal.Signals(-exit_code).name})"

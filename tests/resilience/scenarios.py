@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.resilience import clocks, damage, deaths, kills, starts
+from tests.resilience import clocks, damage, deaths, kills, soak, starts
 from tests.resilience.harness import Report, quantile
 
-ALL: dict[str, Callable[..., Report]] = {module.NAME: module.run for module in (kills, deaths, clocks, starts, damage)}
+ALL: dict[str, Callable[..., Report]] = {
+    module.NAME: module.run for module in (kills, deaths, clocks, starts, damage, soak)
+}
 
 
 def told(report: Report) -> str:

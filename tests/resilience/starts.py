@@ -57,7 +57,9 @@ def run(seed: int, base: Path, faults: int = 50, *, keep: bool = False) -> Repor
                 share = faults // 4 + (turn < faults % 4)
                 _race(world, max(2, share), situation(world, innocent.pid), situation.__name__.strip("_"))
             alive = proc.stat(innocent.pid)
-            world._complain("innocent", [] if alive and not alive.gone else ["an innocent process was killed"])
+            world._complain(
+                "innocent", [] if alive and not alive.gone else ["an innocent process was killed"]
+            )
         finally:
             innocent.kill()
             innocent.wait()
@@ -102,7 +104,12 @@ def _race(world: World, n: int, owner: int | None, situation: str) -> None:
     out.mkdir(exist_ok=True)
     command = [sys.executable, "-c", RACERS, str(world.home), str(out), str(n)]
     racers = subprocess.Popen(
-        command, env=world.farm.environment, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+        command,
+        env=world.farm.environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
     )
     assert racers.stdout is not None
     pids = [int(pid) for pid in racers.stdout.readline().split()]
@@ -121,7 +128,9 @@ def _race(world: World, n: int, owner: int | None, situation: str) -> None:
         wrong.append(f"{sum(not _over(pid) for pid in pids)} racers are left, not {n - losers}")
     for i, pid in enumerate(pids):
         said = (out / str(i)).read_text()
-        if pid != winner and not (said.count("\n") == 1 and re.search(r"\d", said) and "Traceback" not in said):
+        if pid != winner and not (
+            said.count("\n") == 1 and re.search(r"\d", said) and "Traceback" not in said
+        ):
             wrong.append(f"racer {pid} said {said[-300:]!r}")
         elif pid != winner and str(winner) not in said:
             world.report.figures["told another pid than the winner's"].append(1.0)

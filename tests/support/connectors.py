@@ -129,7 +129,8 @@ class Deaf(Misbehaving):
 
 
 class Crash(Misbehaving):
-    """Ends its process: by segfault, or `way` "exit0", "exit3", "kill", "abort", "closes" (all descriptors)."""
+    """Ends its process: by segfault, or `way` "exit0", "exit3", "kill", "abort", "refused"
+    (memory, as a Rust library takes it), "closes" (all descriptors)."""
 
     name = "crash"
 
@@ -143,6 +144,9 @@ class Crash(Misbehaving):
             case "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "abort":
+                os.abort()
+            case "refused":
+                os.write(2, b"memory allocation of 1048576 bytes failed\n")
                 os.abort()
             case "closes":
                 os.closerange(0, 1000)

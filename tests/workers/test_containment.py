@@ -45,6 +45,7 @@ def contained(bench: Bench, connector: str, **options: Any) -> Ending:
     [
         ("Crash", {}, O.CRASHED, "signal 11 (SIGSEGV)"),
         ("Crash", {"way": "abort"}, O.CRASHED, "signal 6 (SIGABRT)"),
+        ("Crash", {"way": "refused"}, O.OUT_OF_MEMORY, "refused 1,048,576 bytes"),
         ("Crash", {"way": "kill"}, O.CRASHED, "signal 9 (SIGKILL)"),
         ("Crash", {"way": "exit3"}, O.CRASHED, "code 3"),
         ("Crash", {"way": "closes"}, O.CRASHED, "code"),
