@@ -1,0 +1,73 @@
+"""The long part: many seeds of every scenario, side by side, and the table written from what came of them.
+
+    python -m tests.resilience.long --kills 1000 [--minutes M] [--only kills,deaths] [--first-seed S]
+
+All counts follow from the number of kills: twice as many deaths of workers, and so on. With `--minutes` no seed
+begins after that time, and the table says how many were made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.resilience import scenarios, table
+from tests.resilience.harness import Report
+
+AT_ONCE = 3
+
+
+def plan(kills: int) -> Iterator[tuple[str, int, int]]:
+    """(scenario, seeds, faults each), for so many kills of the farm."""
+    yield "kills", -(-kills // 25), 25
+    yield "deaths", -(-kills * 2 // 200), 200
+    yield "clocks", max(1, kills // 100), 8
+    yield "starts", max(1, kills // 200), 50
+    yield "damage", 1, max(60, min(kills, 100_000))
+    yield "soak", 1, max(6, kills * 6 // 10)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.resilience.long")
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--first-seed", type=int, default=1000)
+    parser.add_argument("--docs", type=Path, default=table.DOCS)
+    given = parser.parse_args()
+    deadline = time.monotonic() + given.minutes * 60
+    only = set(filter(None, given.only.split(",")))
+    todo = [
+        (name, seed, faults)
+        for name, seeds, faults in plan(given.kills)
+        if not only or name in only
+        for seed in range(given.first_seed, given.first_seed + seeds)
+    ]
+    base = Path(tempfile.mkdtemp(prefix="farm-resilience-"))
+
+    def one(job: tuple[str, int, int]) -> Report | None:
+        name, seed, faults = job
+        if time.monotonic() > deadline:
+            return None
+        report = scenarios.ALL[name](seed, base, faults)
+        sys.stdout.write(scenarios.told(report) + "\n")
+        sys.stdout.flush()
+        return report
+
+    # The longest first, then in turns: what time cuts off is some of everything.
+    todo.sort(key=lambda job: (job[0] not in ("soak", "damage"), job[1]))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        reports = [report for report in pool.map(one, todo) if report is not None]
+    total = table.summed(reports)
+    table.record(total, given.docs)
+    sys.stdout.write("\n" + "\n".join(scenarios.told(report) for report in total) + "\n")
+    return 1 if any(report.problems for report in total) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
