@@ -43,7 +43,6 @@ T = TypeVar("T")
 
 CHILDREN_AT_ONCE = 2_000
 """A listing's children are submitted in steps of so many, so that other work gets its turn between them."""
-LANE_HEADS = 1_024
 REPLAN_S = 1.0
 """How often a waiting lane is looked at again with nothing else happening: ageing and the budget move."""
 LOOK_S = 5.0
@@ -480,7 +479,8 @@ class Dispatcher:
         lanes, now, monotonic = [], self.ledger.clock(), self._monotonic()
         for name, source in self.sources.items():
             profile = source.settings.profile
-            heads = self.ledger.heads(name, min(LANE_HEADS, profile.batch * (free + 1)))
+            most = profile.batch * min(free, profile.max_concurrent)
+            heads = self.ledger.heads(name, most + 1)  # the one more shows that the lane still waits
             if heads:
                 lanes.append(
                     Lane(
