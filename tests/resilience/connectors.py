@@ -8,6 +8,7 @@ A key is `<kind>-<anything>`; what a kind does, it does at its first try only, b
     torn  killed in the middle of its content's bytes       tornend  in the middle of its END line
     ended killed between its END line and the news of it    reply    in the middle of the worker's answer
     oom   takes memory until it is refused                  swell    takes memory that no rlimit sees
+    child leaves a program in a session of its own running, and takes its time
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import ctypes
 import mmap
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from multiprocessing import connection
@@ -143,7 +145,8 @@ def _die(kind: str, told: _Told) -> None:
     if kind in DEATHS_WHILE_WRITING:
         _die_writing(kind, told)
         return
-    told.add("dies", how=kind)
+    if kind != "child":
+        told.add("dies", how=kind)
     match kind:
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -157,6 +160,9 @@ def _die(kind: str, told: _Told) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
         case "hang":
             time.sleep(3600)
+        case "child":
+            subprocess.Popen(["sleep", "100"], start_new_session=True)
+            time.sleep(0.3)
         case "oom":
             held = [bytearray(1 << 40)]
             del held

@@ -230,7 +230,12 @@ class Client(threading.Thread):
             if self._over.wait(self._pause_s):
                 return
             if self._waiting() < self._most:
-                self._world.submit(*self._batch())
+                source, keys = self._batch()
+                if keys:
+                    self._world.submit(source, keys)
+                else:
+                    with contextlib.suppress(FarmError, OSError):
+                        self._world.farm.call("run", source=source)
 
     def _waiting(self) -> int:
         try:

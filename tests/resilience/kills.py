@@ -8,13 +8,16 @@ change and go. A client submits all the time, so that kills hit intake too.
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import signal
 import sqlite3
 import time
 from pathlib import Path
 from typing import Any
 
 from farm.errors import FarmError
+from farm.workers import proc
 from tests.resilience.harness import Client, Report, World, scene, told
 from tests.support.farms import local_files
 from tests.support.wait import until
@@ -30,6 +33,9 @@ def sources(base: Path, chance: random.Random) -> dict[str, dict[str, Any]]:
     return {
         "work": told(base, "Told", profile={**PROFILE, "batch": batch}, retry=RETRY),
         "slow": told(base, "Told", profile={**PROFILE, "batch": 2}, retry=RETRY, options={"sleep_s": 0.06}),
+        "stuck": told(
+            base, "Told", profile={**PROFILE, "stall": "3s", "max_concurrent": 1, "batch": 2}, retry=RETRY
+        ),
         "tape": told(base, "Tape", every="1s", profile=PROFILE, retry=RETRY, options={"step": 20}),
         "notes": local_files(base / "folder", watch=True, profile={**PROFILE, "batch": 8}, retry=RETRY),
     }
@@ -63,7 +69,7 @@ def _one(world: World, client: Client, files: Files) -> None:
     chance, farm = world.chance, world.farm
     early = chance.random() < 0.15
     moment_s = chance.uniform(0.0, 0.6) if early else chance.expovariate(1 / 0.25)
-    at_once = chance.random() < 0.5
+    at_once, unguarded = chance.random() < 0.4, chance.random() < 0.15
     changes, meddles = chance.randrange(4), chance.random()
     last = _newest_attempt(world)
     began = time.monotonic()
@@ -80,14 +86,32 @@ def _one(world: World, client: Client, files: Files) -> None:
             what=f"work after a restart\n{farm.said()}",
         )
         world.report.figures["recovery, s"].append(time.monotonic() - began)
+        spent = proc.stat(farm.pid)
+        world.report.figures["recovery, CPU seconds of the farm process"].append(
+            spent.cpu_s if spent else 0.0
+        )
+        world.report.figures[f"load of the machine ({os.cpu_count()} cores) meanwhile"].append(
+            os.getloadavg()[0]
+        )
         _meddle(world, meddles)
     time.sleep(min(moment_s, 1.5))  # the moment is what chance decides
     members = world.members()
     world.report.faults[
         "SIGKILL of the farm while it starts" if early else "SIGKILL of the farm at work"
     ] += 1
+    if unguarded:
+        _kill_guard(world)
     killed = time.monotonic()
     farm.kill()
+    if unguarded:
+        # Nobody is left to tidy up but the workers themselves, and the next start: after that all are gone.
+        farm.start(ready=False)
+        until(farm._answers, 30, every_s=0.005)
+        world.gone([m for m in members if m[0] != farm.pid], time.monotonic())
+        members, killed = world.members(), time.monotonic()
+        farm.kill()
+        world.gone(members, killed)
+        return
     if not at_once:
         world.gone(members, killed)
         if (world.home / "store.db").exists():
@@ -105,6 +129,16 @@ def _one(world: World, client: Client, files: Files) -> None:
     world.look()
 
 
+def _kill_guard(world: World) -> None:
+    """The guard goes first; the farm, stopped meanwhile, cannot post another."""
+    os.kill(world.farm.pid, signal.SIGSTOP)
+    for pid in proc.children(world.farm.pid):
+        with contextlib.suppress(OSError):
+            if b"farm.workers.guard" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+                world.report.faults["SIGKILL of the farm and of its guard"] += 1
+
+
 def _newest_attempt(world: World) -> int:
     if not (world.home / "ledger.db").exists():
         return 0
@@ -115,7 +149,12 @@ def _newest_attempt(world: World) -> int:
 
 
 def _batch(world: World, chance: random.Random) -> tuple[str, list[str]]:
-    source = "slow" if chance.random() < 0.2 else "work"
+    luck = chance.random()
+    if 0.87 < luck <= 0.97:
+        return "tape", []
+    if luck > 0.97:
+        return "stuck", [world.key(chance.choice(["stop", "child"]))]
+    source = "slow" if luck < 0.2 else "work"
     kinds = chance.choices(["ok", "retry", "bad", "perm"], [80, 12, 4, 4], k=chance.choice([1, 2, 5, 20]))
     return source, [world.key(kind) for kind in kinds[: 3 if source == "slow" else None]]
 
