@@ -11,15 +11,16 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 import time
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from farm.errors import FarmError
 from farm.workers import proc
 from tests.resilience.connectors import DEATHS, DEATHS_WHILE_WRITING
-from tests.resilience.harness import Report, World, scene, told
+from tests.resilience.harness import Report, World, busy, scene, told
 from tests.resilience.oracle import Log
 from tests.support.wait import until
 
@@ -49,6 +50,8 @@ def run(seed: int, base: Path, faults: int = 100, *, keep: bool = False) -> Repo
             "the machine's memory cgroups belong to what started the tests; the cap is the meter's and RLIMIT_DATA's"
         )
         world.start()
+        stills = Stills(world)
+        stills.start()
         inside = list(_plan(world.chance, faults))
         outside = 0
         while outside + _died(world) < faults:
@@ -67,7 +70,8 @@ def run(seed: int, base: Path, faults: int = 100, *, keep: bool = False) -> Repo
                 world.look(doctor=False)
         world.idle(120)
         world.look()
-        _count(world)
+        stills.close()
+        _count(world, stills)
         assert world.farm.stop() == 0, world.farm.said()
         world.settle()
     return world.report
@@ -108,10 +112,10 @@ def _from_outside(world: World) -> int:
             os.kill(pid, signal.SIGKILL)
             world.report.faults["SIGKILL of the fork server from outside"] += 1
         return len(servers[:1])
-    busy = _busy(world)
-    if not busy:
+    at_work = _busy(world)
+    if not at_work:
         return 0
-    pid = world.chance.choice(busy)
+    pid = world.chance.choice(at_work)
     found = proc.stat(pid)
     if found is None or found.gone:
         return 0
@@ -151,7 +155,7 @@ def _died(world: World) -> int:
     return sum(fact["did"] == "dies" for fact in facts)
 
 
-def _count(world: World) -> None:
+def _count(world: World, stills: Stills) -> None:
     """The deaths that were really died, and how long each cell stood still after one."""
     facts, _ = Log.read(world.oracle.effects)
     kinds = Counter(fact["how"] for fact in facts if fact["did"] == "dies")
@@ -173,11 +177,41 @@ def _count(world: World) -> None:
             after = next((at for at in begins[_cell(fact)] if at > fact["at"]), last)
             still.append(after - fact["at"])
     world.report.figures["cell stood still, s"] += still
-    world._complain("cells", [f"a cell stood still for {s:.1f} s" for s in still if s > WEDGED_S])
-    # Between two begins of any cell, while there was work for all.
-    gaps = [b - a for times in begins.values() for a, b in pairwise(times)]
-    world.report.figures["longest gap of a cell, s"].append(max(gaps))
-    world._complain("cells", [f"a cell idled for {s:.1f} s" for s in gaps if s > WEDGED_S])
+    limit_s = WEDGED_S * busy()
+    world._complain("cells", [f"a cell stood still for {s:.1f} s" for s in still if s > limit_s])
+    world.report.figures["longest that a cell showed no change, s"].append(stills.longest_s)
+    if stills.longest_s > limit_s:
+        world._complain("cells", [f"for {stills.longest_s:.1f} s nothing changed in {stills.which}"])
+
+
+class Stills(threading.Thread):
+    """Looks at the cells all the time: how long one that is not idle shows no change."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(daemon=True, name="stills")
+        self._world, self._over = world, threading.Event()
+        self.longest_s, self.which = 0.0, ""
+
+    def run(self) -> None:
+        since: dict[tuple[object, ...], float] = {}
+        while not self._over.wait(0.05):
+            try:
+                cells = self._world.farm.call("status_live")["cells"]
+            except (FarmError, OSError):
+                continue
+            now = time.monotonic()
+            shown = {tuple(cell[name] for name in SHOWN) for cell in cells if cell["state"] != "idle"}
+            since = {cell: since.get(cell, now) for cell in shown}
+            for cell, begun in since.items():
+                if now - begun > self.longest_s:
+                    self.longest_s, self.which = now - begun, str(dict(zip(SHOWN, cell, strict=True)))
+
+    def close(self) -> None:
+        self._over.set()
+        self.join(5)
+
+
+SHOWN = ("number", "pid", "state", "launch_id", "job_id", "done")
 
 
 def _cell(fact: dict[str, Any]) -> str:

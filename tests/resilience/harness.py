@@ -10,6 +10,7 @@ says, and who still lives in the process table.
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import shutil
 import sqlite3
@@ -253,6 +254,11 @@ class Client(threading.Thread):
         self._over.set()
         self._open.set()
         self.join(15.0)
+
+
+def busy() -> float:
+    """How much longer things take on this machine now than they would if the farm had a core to itself."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def quantile(values: list[float], q: float) -> float:
