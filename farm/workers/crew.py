@@ -85,6 +85,7 @@ class Crew:
         proc.prctl(proc.PR_SET_CHILD_SUBREAPER, 1)
         own = proc.stat(os.getpid())
         self._since = own.start if own else 0
+        nursery.lie_in(self.home / "nursery")
         nursery.start(f"{reaper.mark_of(str(self.home))}.{self.instance}:0")
         self.guard = Guard(self.home, nursery.alive_fd())
         self.running = True

@@ -6,6 +6,7 @@ Its interface is multiprocessing's own global one, so there is one in a process.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import multiprocessing.forkserver
 import os
 import signal
@@ -26,6 +27,20 @@ def starting() -> Iterator[None]:
     """Around every start of a process."""
     with _one_at_a_time, _without_main():
         yield
+
+
+LONGEST_FOLDER = 80
+"""In a folder with a longer path a socket could not be bound."""
+
+
+def lie_in(folder: Path) -> None:
+    """Have the fork server's socket in this folder, emptied of older ones: in a temporary one it would stay
+    behind when the farm is killed."""
+    if len(os.fsencode(folder)) <= LONGEST_FOLDER:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for old in folder.iterdir():
+            old.unlink(missing_ok=True)
+        multiprocessing.current_process()._config["tempdir"] = str(folder)  # type: ignore[attr-defined]
 
 
 def start(marker: str) -> int:
