@@ -22,14 +22,14 @@ from tests.resilience.harness import Report
 AT_ONCE = 3
 
 
-def plan(kills: int) -> Iterator[tuple[str, int, int]]:
-    """(scenario, seeds, faults each), for so many kills of the farm."""
+def plan(kills: int, minutes: float) -> Iterator[tuple[str, int, int]]:
+    """(scenario, seeds, faults each), for so many kills of the farm; the soak takes the minutes that there are."""
     yield "kills", -(-kills // 25), 25
     yield "deaths", -(-kills * 2 // 200), 200
     yield "clocks", max(1, kills // 100), 8
     yield "starts", max(1, kills // 200), 50
     yield "damage", 1, max(60, min(kills, 100_000))
-    yield "soak", 1, max(6, kills * 6 // 10)
+    yield "soak", 1, int(max(6, min(kills * 6 // 10, minutes * 6)))
 
 
 def main() -> int:
@@ -44,7 +44,7 @@ def main() -> int:
     only = set(filter(None, given.only.split(",")))
     todo = [
         (name, seed, faults)
-        for name, seeds, faults in plan(given.kills)
+        for name, seeds, faults in plan(given.kills, given.minutes)
         if not only or name in only
         for seed in range(given.first_seed, given.first_seed + seeds)
     ]
