@@ -40,7 +40,7 @@ def test_a_deaf_tree_is_gone_within_half_a_second_of_its_deadline(bench: Bench, 
 
 
 def test_each_job_of_a_launch_has_the_whole_time(bench: Bench) -> None:
-    found = bench.run("Sleeps", "a", "b", "c", "d", sleep_s=0.2, timeout_s=0.5, stall_s=0.4)
+    found = bench.run("Sleeps", "a", "b", "c", "d", sleep_s=0.6, timeout_s=2.0, stall_s=1.6)
     assert {e.outcome for e in found.values() if e} == {Outcome.SUCCEEDED}
 
 
