@@ -1,0 +1,389 @@
+"""Proof of the checks: bugs planted one at a time in a copy of the farm, each of which the harness must catch.
+
+    python -m tests.resilience.planted [NAME …] [--record]
+
+A bug is a few replacements in the source, each of which must find its text exactly once: code that has moved on
+breaks the planting and not, in silence, the proof. Caught means that the scenario ends with a complaint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.resilience import table
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT_S = 400.0
+
+
+@dataclass(frozen=True)
+class Bug:
+    name: str
+    scenario: str
+    edits: tuple[tuple[str, str, str], ...]
+    """(file, text that stands there once, what takes its place)."""
+    faults: int
+    seed: int = 1
+
+
+BUGS = (
+    Bug(
+        "the fence is skipped: an overtaken attempt lands",
+        "damage",
+        (
+            (
+                "farm/store/notes.py",
+                "return found is not None and found[0] > landing.attempt_id",
+                "return False",
+            ),
+            ("farm/store/documents.py", "elif old.fence > entry.fence:", "elif False:"),
+        ),
+        6,
+    ),
+    Bug(
+        "settled before it has landed",
+        "kills",
+        (
+            (
+                "farm/dispatcher.py",
+                "                    self._land(flight, ending)\n",
+                "                    self._land(flight, ending)\n"
+                "                    if flight.specs[ending.job_id].stage is Stage.EXTRACT:\n"
+                "                        succeeded.append(ending)\n",
+            ),
+            (
+                "farm/dispatcher.py",
+                "self.settler.succeeded([ending for _, ending in landed])",
+                "self.settler.succeeded([e for _, e in landed if self.ledger.facts([e.job_id])[e.job_id].state"
+                ' == "running"])',
+            ),
+        ),
+        15,
+    ),
+    Bug(
+        "a transition is written outside the transaction of its move",
+        "kills",
+        (
+            (
+                "farm/ledger/ledger.py",
+                "                (to, due_at, now, *given.values(), these, state),\n            )\n",
+                "                (to, due_at, now, *given.values(), these, state),\n            )\n"
+                '            self.connection.execute("COMMIT")\n'
+                '            self.connection.execute("BEGIN IMMEDIATE")\n',
+            ),
+        ),
+        12,
+    ),
+    Bug(
+        "deadlines follow the wall clock",
+        "clocks",
+        (
+            (
+                "farm/workers/watch.py",
+                "lost_s = self._lost_since(position.started)",
+                "lost_s = 0.0; now = time.time()",
+            ),
+            (
+                "farm/workers/watch.py",
+                "left_s = position.started + limits.timeout_s",
+                "left_s = position.started_at + limits.timeout_s",
+            ),
+            ("farm/workers/watch.py", "import threading\n", "import threading\nimport time\n"),
+        ),
+        4,
+    ),
+    Bug(
+        "a suspend counts against deadlines",
+        "clocks",
+        (
+            (
+                "farm/workers/watch.py",
+                "return sum(lost for at, lost in self._lost if at > moment)",
+                "return 0.0",
+            ),
+        ),
+        1,
+    ),
+    Bug(
+        "no sweep of strays, neither by guard nor by start",
+        "kills",
+        (
+            ("farm/supervisor.py", "        reaper.sweep(str(home))\n", ""),
+            ("farm/workers/pool.py", "if swept := reaper.sweep(str(self.home)):", "if swept := 0:"),
+            ("farm/workers/guard.py", "reaper.sweep(os.fsdecode(home), PATIENCE_S)", "pass"),
+        ),
+        15,
+    ),
+    Bug(
+        "the worker alone is killed, not its tree; orphans are not adopted",
+        "deaths",
+        (
+            (
+                "farm/workers/reaper.py",
+                "    seen: dict[int, int] = {}\n    quiet = 0\n    while quiet < 2 and time.monotonic() < deadline:\n"
+                "        still",
+                "    return []\n    seen: dict[int, int] = {}\n    quiet = 0\n"
+                "    while quiet < 2 and time.monotonic() < deadline:\n        still",
+            ),
+        ),
+        100,
+    ),
+    Bug(
+        "the ticket is deleted at the lease",
+        "kills",
+        (
+            (
+                "farm/ledger/ledger.py",
+                '"UPDATE task SET lease = ? + j.key, due_at = NULL FROM json_each(?) AS j WHERE task.id = j.value",\n'
+                "            (first, ids),",
+                '"DELETE FROM task WHERE id IN (SELECT value FROM json_each(?))",\n            (ids,),',
+            ),
+        ),
+        8,
+    ),
+    Bug(
+        "the spool is not kept for recovery",
+        "kills",
+        (("farm/recovery.py", "_clear(home, {item.launch.id for item in salvaged})", "_clear(home, set())"),),
+        15,
+    ),
+    Bug(
+        "recovery takes every attempt for done",
+        "kills",
+        (
+            (
+                "farm/recovery.py",
+                "(done if end is not None and end.attempt == spec.attempt_id else gone).append(spec)",
+                "(done if end is not None else gone).append(spec)\n"
+                "            if end is None:\n                gone.remove(spec)",
+            ),
+        ),
+        12,
+    ),
+    Bug(
+        "the tally is not kept when jobs leave a state",
+        "kills",
+        (
+            (
+                "farm/ledger/ledger.py",
+                "        if n:\n            self.connection",
+                "        if n > 0:\n            self.connection",
+            ),
+        ),
+        2,
+    ),
+    Bug(
+        "intake acknowledges before the commit",
+        "kills",
+        (
+            (
+                "farm/dispatcher.py",
+                "                request.result = request.act()\n",
+                "                request.result = request.act()\n"
+                "                request.answer.set_result(request.result)\n",
+            ),
+            (
+                "farm/dispatcher.py",
+                "        request.answer.set_result(request.result)\n",
+                "        request.answer.done() or request.answer.set_result(request.result)\n",
+            ),
+        ),
+        30,
+    ),
+    Bug(
+        "the cursor lands before the content",
+        "kills",
+        (
+            (
+                "farm/store/batch.py",
+                "                    entry.state = line\n",
+                "                    note_cursor(self._db, entry, line, self._now)\n"
+                "                    self._db.execute('COMMIT')\n"
+                "                    self._db.execute('BEGIN IMMEDIATE')\n",
+            ),
+        ),
+        30,
+    ),
+    Bug(
+        "what has landed is not remembered: it lands again",
+        "kills",
+        (("farm/store/notes.py", "    if noted is None:\n        return False\n", "    return False\n"),),
+        20,
+    ),
+    Bug(
+        "documents are counted when they land and when they settle",
+        "kills",
+        (
+            (
+                "farm/dispatcher.py",
+                "        for result, ending in self.lander.poll():\n",
+                "        for result, ending in self.lander.poll():\n"
+                "            self.ledger.count_documents(ending.job_id, new=result.new)\n",
+            ),
+        ),
+        2,
+    ),
+    Bug(
+        "nobody looks for stalled workers",
+        "deaths",
+        (("farm/workers/watch.py", "if limits.stall_s > 0:", "if limits.stall_s > 1e9:"),),
+        40,
+    ),
+    Bug(
+        "the cell of a dead worker is not given up",
+        "deaths",
+        (
+            (
+                "farm/workers/crew.py",
+                "            elif self.cells.get(cell.number) is cell:\n                del self.cells[cell.number]\n",
+                "",
+            ),
+        ),
+        40,
+    ),
+    Bug(
+        "jobs that a dead worker had not begun are forgotten",
+        "deaths",
+        (("farm/dispatcher.py", "            self._give_back(flight, finished.unstarted)\n", ""),),
+        40,
+    ),
+    Bug(
+        "a worker that leaves with code 0 has succeeded",
+        "deaths",
+        (
+            (
+                "farm/workers/verdict.py",
+                "    return Cause(Outcome.CRASHED, message, exit=exit_code)\n",
+                "    return Cause(Outcome.SUCCEEDED if exit_code == 0 else Outcome.CRASHED, message, exit=exit_code)\n",
+            ),
+        ),
+        60,
+    ),
+    Bug(
+        "an END line says that its job's lines begin at the spool's beginning",
+        "kills",
+        (
+            (
+                "farm/workers/spool.py",
+                "end.end, end.prev = self.offset,",
+                "end.start, end.end, end.prev = 0, self.offset,",
+            ),
+        ),
+        4,
+    ),
+    Bug(
+        "the state folder is not locked",
+        "starts",
+        (("farm/home.py", "fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"),),
+        12,
+    ),
+    Bug(
+        "strays are told by pid alone",
+        "starts",
+        (
+            ("farm/workers/proc.py", "found.start == start and not found.gone", "not found.gone"),
+            ("farm/workers/reaper.py", "found.start != start or ", ""),
+        ),
+        12,
+    ),
+    Bug(
+        "a clock that is set back is not noticed by the queue",
+        "clocks",
+        (("farm/dispatcher.py", "            self.ledger.set_back(now)\n", ""),),
+        4,
+    ),
+    Bug(
+        "a daily run fires in both hours of a night that has one twice",
+        "clocks",
+        (("farm/triggers/cron.py", "if self.every_hour or not found.fold:", "if found:"),),
+        1,
+    ),
+    Bug(
+        "restore throws away what it replaces",
+        "damage",
+        (("farm/swap.py", "            _keep(place, aside / place.name)\n", "            place.unlink()\n"),),
+        6,
+    ),
+    Bug(
+        "attempts are not numbered on past what has landed",
+        "damage",
+        (("farm/supervisor.py", "        self._number_on(reader)\n", ""),),
+        30,
+    ),
+)
+
+
+def plant(bug: Bug, folder: Path) -> Path:
+    """A copy of the farm with this bug in it; AssertionError where the code is not as the bug expects it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for part in ("farm", "connectors", "profiles", "tests"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, old, new in bug.edits:
+        text = (folder / name).read_text()
+        assert text.count(old) == 1, f"{bug.name}: {old!r} stands {text.count(old)} times in {name}"
+        (folder / name).write_text(text.replace(old, new))
+    return folder
+
+
+def prove(bug: Bug, base: Path) -> str:
+    """How the harness caught it; empty when it did not."""
+    folder = plant(bug, base / bug.name.split(":")[0].replace(" ", "-").replace(",", ""))
+    command = [sys.executable, "-m", "tests.resilience", bug.scenario]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "TMPDIR": str(folder)}
+    with subprocess.Popen(
+        [*command, "--seed", str(bug.seed), "--faults", str(bug.faults)],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            out, _ = process.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return f"it did not end within {TIMEOUT_S:.0f} s"
+    found = [line for line in out.splitlines() if "BROKEN" in line]
+    if not found and process.returncode != 0:
+        return f"the harness ended with {process.returncode}: {out[-200:]}"
+    shutil.rmtree(folder, ignore_errors=True)
+    return found[0].partition("BROKEN: ")[2].partition(": ")[2] if found else ""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.resilience.planted")
+    parser.add_argument("names", nargs="*", help="parts of names; all bugs without")
+    parser.add_argument(
+        "--record", action="store_true", help="write what came of it into docs/RELIABILITY.md"
+    )
+    parser.add_argument("--at-once", type=int, default=2)
+    given = parser.parse_args()
+    chosen = [bug for bug in BUGS if not given.names or any(name in bug.name for name in given.names)]
+    base = Path(tempfile.mkdtemp(prefix="farm-planted-"))
+
+    def one(bug: Bug) -> dict[str, str]:
+        began = time.monotonic()
+        caught = prove(bug, base)
+        sys.stdout.write(f"{time.monotonic() - began:5.0f} s  {bug.name}: {caught or 'NOT CAUGHT'}\n")
+        sys.stdout.flush()
+        return {"name": bug.name, "scenario": bug.scenario, "caught": caught}
+
+    with ThreadPoolExecutor(given.at_once) as pool:
+        bugs = list(pool.map(one, chosen))
+    if given.record:
+        made_at = time.strftime("%Y-%m-%d", time.gmtime())
+        table.record([], planted={"made_at": made_at, "bugs": bugs})
+    return 0 if all(bug["caught"] for bug in bugs) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
