@@ -72,7 +72,7 @@ CREATE TABLE job (
 ) STRICT;
 -- The idempotency key: one unfinished job for a unit's version.
 CREATE UNIQUE INDEX job_unfinished ON job (source, stage, key, version) WHERE state NOT IN ('succeeded', 'cancelled');
-CREATE INDEX job_attention ON job (state, id) WHERE state IN ('retrying', 'quarantined', 'paused', 'running');
+CREATE INDEX job_attention ON job (state, id) WHERE state IN ('retrying', 'quarantined', 'paused');
 -- A discarded unit's version is not tried again.
 CREATE INDEX job_discarded ON job (source, key, version) WHERE state = 'cancelled' AND reason = 'discarded';
 CREATE INDEX job_run ON job (run_id);
@@ -123,7 +123,6 @@ CREATE TABLE task (
 ) STRICT;
 CREATE INDEX task_ready ON task (queue, priority DESC, id) WHERE lease IS NULL AND due_at IS NULL;
 CREATE INDEX task_due ON task (due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX task_leased ON task (lease) WHERE lease IS NOT NULL;
 
 -- What the farm knows of a source beside its settings.
 CREATE TABLE source (
