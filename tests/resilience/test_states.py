@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sqlite3
@@ -14,7 +15,7 @@ import hypothesis.strategies as st
 import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
 from farm import home as homes
 from farm import spool
@@ -31,7 +32,7 @@ from farm.settle import Settler
 from farm.workers.spool import End
 from tests.resilience.many import fast_folder
 
-EXAMPLES = int(os.environ.get("FARM_STATE_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("FARM_STATE_EXAMPLES", "50"))
 SOURCE = "notes"
 POLICY = RetryPolicy(
     max_attempts=3, max_deaths=2, max_losses=3, strategy=Strategy.FIXED, base_s=10.0, jitter=0.0
@@ -175,8 +176,12 @@ class Job:
     def finished(self) -> bool:
         return self.state in ("succeeded", "cancelled")
 
-    def fail(self, outcome: Outcome, now: float) -> None:
-        """What the policy of this test makes of an attempt that did not succeed."""
+    def end(self, outcome: Outcome, now: float) -> None:
+        """What the policy of this test makes of an attempt."""
+        if outcome is Outcome.SUCCEEDED:
+            self.attempts += 1
+            self.state = "succeeded"
+            return
         if outcome in (Outcome.CRASHED, Outcome.STALLED, Outcome.OUT_OF_MEMORY):
             self.deaths += 1
             given_up = self.deaths >= 2
@@ -200,6 +205,9 @@ FAILING = [
 ]  # fmt: skip
 
 
+ENDS = [None, Outcome.SUCCEEDED, Outcome.TRANSIENT, Outcome.TRANSIENT, Outcome.CRASHED, *FAILING]
+
+
 class Lives(RuleBasedStateMachine):
     """Jobs of one source, on a ledger in a file, with everything that a farm and its operators do to them."""
 
@@ -207,6 +215,7 @@ class Lives(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        logging.getLogger("farm.events").setLevel(logging.CRITICAL)
         self.home = Path(tempfile.mkdtemp(dir=fast_folder(), prefix="farm-states-"))
         homes.prepare(self.home)
         self.now = 1_000_000.0
@@ -221,11 +230,11 @@ class Lives(RuleBasedStateMachine):
 
     # -- work
 
-    @rule(target=jobs, key=st.sampled_from("abc"), version=st.sampled_from(["1", "2"]))
+    @rule(target=jobs, key=st.sampled_from("abc"), version=st.sampled_from(["", "1", "2"]))
     def submit(self, key: str, version: str) -> int:
         twins = [j for j in self.model.values() if (j.key, j.version) == (key, version)]
         known = next((j for j in twins if not j.finished), None)
-        refused = any(j.discarded for j in twins)
+        refused = version != "" and any(j.discarded for j in twins)
         with self.ledger.transaction():
             given = self.operations.perform(
                 "submit", {"source": SOURCE, "jobs": [{"key": key, "version": version}]}, "client"
@@ -237,43 +246,49 @@ class Lives(RuleBasedStateMachine):
             return twins[0].id
         (job_id,) = self.ledger.connection.execute("SELECT max(id) FROM job").fetchone()
         for older in self.model.values():
-            if older.key == key and not older.finished and older.state != "running":
+            if version and older.key == key and not older.finished and older.state != "running":
                 older.state = "cancelled"
         self.model[job_id] = Job(job_id, key, version)
         return int(job_id)
 
-    @rule(most=st.integers(1, 4))
-    def run(self, most: int) -> None:
+    @precondition(lambda self: any(job.state in ("pending", "retrying") for job in self.model.values()))
+    @rule(most=st.integers(1, 4), ends=st.lists(st.sampled_from(ENDS), min_size=4, max_size=4))
+    def run(self, most: int, ends: list[Outcome | None]) -> None:
+        """Wait until something is ready, start the first ones, and see them end; or not yet (None)."""
+        waiting = [job for job in self.model.values() if job.state == "retrying"]
+        if not any(map(self._is_ready, self.model.values())):
+            self.now = min(job.due_at for job in waiting)
         with self.ledger.transaction():
             self.ledger.ripen(self.now)
             heads = self.ledger.heads(SOURCE, 100)
             ready = {j.id for j in self.model.values() if self._is_ready(j)}
             assert {ticket.job_id for ticket in heads} == ready
-            if heads:
-                ids = [ticket.job_id for ticket in heads[:most]]
-                self.ledger.lease(ids, cpu=1.0, memory_bytes=1)
-                for id_ in ids:
-                    self.model[id_].state = "running"
+            ids = [ticket.job_id for ticket in heads[:most]]
+            self.ledger.lease(ids, cpu=1.0, memory_bytes=1)
+            for id_ in ids:
+                self.model[id_].state = "running"
+        for id_, outcome in zip(ids, ends, strict=False):
+            if outcome is not None:
+                self._end(self.model[id_], outcome)
 
     def _is_ready(self, job: Job) -> bool:
         return job.state == "pending" or (job.state == "retrying" and job.due_at <= self.now)
 
-    @rule(id_=jobs)
-    def succeed(self, id_: int) -> None:
-        job = self.model[id_]
-        if job.state == "running":
-            with self.ledger.transaction():
-                self.settler.succeeded([self._ending(id_, Outcome.SUCCEEDED)])
-            job.state = "succeeded"
-            job.attempts += 1
+    def _running(self) -> list[Job]:
+        return [job for job in self.model.values() if job.state == "running"]
 
-    @rule(id_=jobs, outcome=st.sampled_from(FAILING))
-    def fail(self, id_: int, outcome: Outcome) -> None:
-        job = self.model[id_]
-        if job.state == "running":
-            with self.ledger.transaction():
-                self.settler.failed([self._ending(id_, outcome)])
-            job.fail(outcome, self.now)
+    @precondition(lambda self: self._running())
+    @rule(nth=st.integers(0, 3), outcome=st.sampled_from([Outcome.SUCCEEDED, *FAILING]))
+    def end(self, nth: int, outcome: Outcome) -> None:
+        self._end(self._running()[nth % len(self._running())], outcome)
+
+    def _end(self, job: Job, outcome: Outcome) -> None:
+        with self.ledger.transaction():
+            if outcome is Outcome.SUCCEEDED:
+                self.settler.succeeded([self._ending(job.id, outcome)])
+            else:
+                self.settler.failed([self._ending(job.id, outcome)])
+        job.end(outcome, self.now)
 
     def _ending(self, id_: int, outcome: Outcome) -> Ending:
         row = "SELECT id FROM attempt WHERE job_id = ? AND outcome IS NULL"
@@ -304,47 +319,39 @@ class Lives(RuleBasedStateMachine):
                 self.settler.failed([self._ending(id_, outcome)], self.intents)
             self.intents = {}
 
-    @rule(id_=jobs)
-    def pause(self, id_: int) -> None:
-        self._ask("pause_jobs", id_)
+    @precondition(lambda self: self.model)
+    @rule(id_=jobs, act=st.sampled_from(["pause", "resume", "cancel", "retry", "retry", "discard"]))
+    def operate(self, id_: int, act: str) -> None:
         job = self.model[id_]
-        if job.state in ("pending", "retrying", "running"):
-            job.state = "paused"
+        self._ask(f"{act}_jobs", id_)
+        match act:
+            case "pause" if job.state in ("pending", "retrying", "running"):
+                job.state = "paused"
+            case "resume" if job.state == "paused":
+                job.state = "pending"
+            case "cancel" if not job.finished:
+                job.discarded = job.state == "quarantined"
+                job.state = "cancelled"
+            case "retry" if job.state in ("quarantined", "retrying"):
+                job.state, job.attempts, job.deaths, job.losses = "pending", 0, 0, 0
+            case "discard" if job.state == "quarantined":
+                job.state, job.discarded = "cancelled", True
 
-    @rule(id_=jobs)
-    def resume(self, id_: int) -> None:
-        self._ask("resume_jobs", id_)
-        if self.model[id_].state == "paused":
-            self.model[id_].state = "pending"
-
-    @rule(id_=jobs)
-    def cancel(self, id_: int) -> None:
-        self._ask("cancel_jobs", id_)
-        job = self.model[id_]
-        if not job.finished:
-            job.discarded = job.state == "quarantined"
-            job.state = "cancelled"
-
-    @rule(id_=jobs)
-    def retry(self, id_: int) -> None:
-        self._ask("retry_jobs", id_)
-        job = self.model[id_]
-        if job.state in ("quarantined", "retrying"):
-            job.state, job.attempts, job.deaths, job.losses = "pending", 0, 0, 0
-
-    @rule(id_=jobs)
-    def discard(self, id_: int) -> None:
-        self._ask("discard_jobs", id_)
-        job = self.model[id_]
-        if job.state == "quarantined":
-            job.state, job.discarded = "cancelled", True
+    @precondition(lambda self: any(job.state == "quarantined" for job in self.model.values()))
+    @rule()
+    def retry_all(self) -> None:
+        with self.ledger.transaction():
+            self.operations.perform("retry_jobs", {"all": True}, "operator")
+        for job in self.model.values():
+            if job.state in ("quarantined", "retrying"):
+                job.state, job.attempts, job.deaths, job.losses = "pending", 0, 0, 0
 
     # -- faults
 
     @rule(midway=st.booleans(), ended=st.sampled_from([None, Outcome.SUCCEEDED, Outcome.TRANSIENT]))
     def kill(self, midway: bool, ended: Outcome | None) -> None:
         """The farm dies, maybe inside a transaction; one of its jobs may have ended, as its spool says."""
-        running = [job for job in self.model.values() if job.state == "running"]
+        running = self._running()
         if running and ended:
             self._write_end(running[0].id, ended)
         if midway:
@@ -367,13 +374,9 @@ class Lives(RuleBasedStateMachine):
                         self.settler.failed([ending])
         for job in running:
             if ended and job is running[0]:
-                if ended is Outcome.SUCCEEDED:
-                    job.state = "succeeded"
-                    job.attempts += 1
-                else:
-                    job.fail(ended, self.now)
+                job.end(ended, self.now)
             else:
-                job.fail(Outcome.LOST, self.now)
+                job.end(Outcome.LOST, self.now)
 
     def _write_end(self, id_: int, outcome: Outcome) -> None:
         row = "SELECT id, launch_id FROM attempt WHERE job_id = ? AND outcome IS NULL"
@@ -385,7 +388,7 @@ class Lives(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         """An orderly end: what runs is interrupted and costs nothing."""
-        running = [job for job in self.model.values() if job.state == "running"]
+        running = self._running()
         with self.ledger.transaction():
             self.settler.failed([self._ending(job.id, Outcome.INTERRUPTED) for job in running])
         for job in running:
@@ -394,7 +397,7 @@ class Lives(RuleBasedStateMachine):
         self._open()
         assert recover(self.ledger, self.settler, self.home) == []
 
-    @rule(seconds=st.sampled_from([0.5, 11.0, 3600.0, -3600.0, 3e8, -3e8]))
+    @rule(seconds=st.sampled_from([0.5, 11.0, 11.0, 3600.0, -3600.0, 3e8, -3e8]))
     def clock_step(self, seconds: float) -> None:
         self.now += seconds
 
@@ -419,6 +422,7 @@ class Lives(RuleBasedStateMachine):
         assert len(lane) + lane.scheduled_count() == waiting
 
     def teardown(self) -> None:
+        logging.getLogger("farm.events").setLevel(logging.NOTSET)
         self.ledger.close()
         shutil.rmtree(self.home, ignore_errors=True)
 
