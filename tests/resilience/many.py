@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import os
@@ -9,9 +10,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 Play = Callable[[int, Path], dict[str, float]]
 """Lives through a seed in this folder; its figures. Raises AssertionError."""
@@ -39,37 +41,41 @@ def play(seeds: range, of: Play) -> tuple[Counter[str], list[str]]:
     return sums, broken
 
 
-def play_on_all_cores(seeds: range, of: Play, chunk: int = 50) -> tuple[Counter[str], list[str]]:
-    """As `play`, spread over the cores."""
+def play_on_all_cores(
+    seeds: range, of: Play, minutes: float = float("inf"), chunk: int = 50
+) -> tuple[Counter[str], list[str]]:
+    """As `play`, spread over the cores; as many of the seeds as can be begun in this time."""
     sums: Counter[str] = Counter()
     broken: list[str] = []
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(len(os.sched_getaffinity(0))) as pool:
-        parts = [seeds[i : i + chunk] for i in range(0, len(seeds), chunk)]
-        for some, wrong in pool.imap_unordered(partial(play, of=of), parts):
-            sums.update(some)
-            broken += wrong
+    cores = len(os.sched_getaffinity(0))
+    over_at = time.monotonic() + 60 * minutes
+    parts = [seeds[i : i + chunk] for i in range(0, len(seeds), chunk)]
+    with multiprocessing.get_context("spawn").Pool(cores) as pool:
+        for i in range(0, len(parts), 4 * cores):
+            if time.monotonic() > over_at:
+                break
+            for some, wrong in pool.imap_unordered(partial(play, of=of), parts[i : i + 4 * cores]):
+                sums.update(some)
+                broken += wrong
     return sums, broken
 
 
-def report(name: str, sums: Counter[str], broken: list[str], took_s: float) -> Iterator[str]:
-    yield f"{name}: {int(sums['seeds']):,} seeds lived through in {took_s:.0f} s, {len(broken)} broken"
-    for figure, value in sorted(sums.items()):
-        if figure == "simulated_s":
-            yield f"  {value / YEAR_S:,.1f} simulated years"
-        elif figure != "seeds":
-            yield f"  {int(value):,} {figure}"
-    yield from broken[:20]
+def figures(sums: Counter[str], broken: list[str], took_s: float) -> dict[str, Any]:
+    """For a report."""
+    years = round(sums["simulated_s"] / YEAR_S, 1)
+    counts = {name: int(n) for name, n in sorted(sums.items()) if name != "simulated_s"}
+    return {**counts, "simulated_years": years, "took_s": round(took_s), "broken": broken}
 
 
-def main(name: str, of: Play) -> None:
-    """`… SEED` replays one, with its traceback; `… FIRST END` plays a range."""
-    words = [int(word) for word in sys.argv[1:]]
+def main(of: Play) -> None:
+    """`… SEED` replays one, with its traceback; `… FIRST END [MINUTES]` plays a range, or what fits."""
+    words = sys.argv[1:]
     if len(words) == 1:
         with tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
-            print(of(words[0], Path(folder)))  # noqa: T201
+            print(of(int(words[0]), Path(folder)))  # noqa: T201
         return
     began = time.monotonic()
-    sums, broken = play_on_all_cores(range(*words), of)
-    print("\n".join(report(name, sums, broken, time.monotonic() - began)))  # noqa: T201
+    minutes = float(words[2]) if len(words) > 2 else float("inf")
+    sums, broken = play_on_all_cores(range(int(words[0]), int(words[1])), of, minutes)
+    print(json.dumps(figures(sums, broken, time.monotonic() - began), indent=1))  # noqa: T201
     sys.exit(bool(broken))

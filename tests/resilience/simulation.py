@@ -2,7 +2,7 @@
 operations, with false time, false cells and a false store (`stand_ins`).
 
     python -m tests.resilience.simulation 17           replay seed 17
-    python -m tests.resilience.simulation 0 100000     seeds 0 to 99,999, on all cores
+    python -m tests.resilience.simulation 0 100000     seeds 0 to 99,999, on all cores; a third number: minutes
 
 A seed is a small farm with a life of days: sources of different profiles, runs, events and bulk submissions,
 operators who change their minds, attempts that fail in every way, kills at any look at the clock, stops,
@@ -441,4 +441,4 @@ def simulate(seed: int, home: Path) -> dict[str, float]:
 if __name__ == "__main__":
     from tests.resilience.many import main
 
-    main("simulation", simulate)
+    main(simulate)
