@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help farm install test lint format loadtest loadtest-compare docs clean
+.PHONY: help farm install test lint format loadtest loadtest-compare resilience docs clean
 
 # The first of these that is 3.11, 3.12 or 3.13; override: make PYTHON=/usr/bin/python3.12 farm
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -52,6 +52,11 @@ loadtest: $(VENV)/dev.stamp ## measure the farm on this machine: SCENARIO=noop (
 
 loadtest-compare: $(VENV)/dev.stamp ## the same work through other queues, in turn; QUICK=1 for fewer turns
 	@$(BIN)/python -m loadtest compare $(if $(QUICK),--quick) $(ARGS)
+
+# So many kills of the farm, and of each other fault as many as go with them: 1000 take hours.
+N ?= 1000
+resilience: $(VENV)/dev.stamp ## put the farm through long runs of faults (N=1000), write docs/RELIABILITY.md
+	@$(BIN)/python -m tests.resilience.long --kills $(N) --others $(ARGS)
 
 docs: $(VENV)/dev.stamp ## write docs/commands.md from the commands
 	@$(BIN)/python -m farm.cli.reference > docs/commands.md

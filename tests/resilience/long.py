@@ -9,6 +9,7 @@ begins after that time, and the table says how many were made.
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import tempfile
 import time
@@ -39,6 +40,7 @@ def main() -> int:
     parser.add_argument("--only", default="")
     parser.add_argument("--first-seed", type=int, default=1000)
     parser.add_argument("--docs", type=Path, default=table.DOCS)
+    parser.add_argument("--others", action="store_true", help="also planted bugs, simulation, system calls")
     given = parser.parse_args()
     deadline = time.monotonic() + given.minutes * 60
     only = set(filter(None, given.only.split(",")))
@@ -66,7 +68,27 @@ def main() -> int:
     total = table.summed(reports)
     table.record(total, given.docs)
     sys.stdout.write("\n" + "\n".join(scenarios.told(report) for report in total) + "\n")
-    return 1 if any(report.problems for report in total) else 0
+    broken = any(report.problems for report in total)
+    if given.others:
+        broken = _others(given.kills, given.docs) or broken
+    return int(broken)
+
+
+def _others(kills: int, docs: Path) -> bool:
+    """The long runs that are programs of their own; what they print goes into the table. True when one failed."""
+    failed = False
+    for name, words in (
+        ("planted", ["--record"]),
+        ("simulation", ["0", str(kills * 100)]),
+        ("boundaries", ["all"]),
+    ):
+        command = [sys.executable, "-m", f"tests.resilience.{name}", *words]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        sys.stdout.write(done.stdout)
+        if name != "planted":
+            table.section(name, done.stdout or f"it ended with {done.returncode} and said nothing", docs)
+        failed = failed or done.returncode != 0
+    return failed
 
 
 if __name__ == "__main__":

@@ -336,7 +336,7 @@ def plant(bug: Bug, folder: Path) -> Path:
 
 def prove(bug: Bug, base: Path) -> str:
     """How the harness caught it; empty when it did not."""
-    folder = plant(bug, base / bug.name.split(":")[0].replace(" ", "-").replace(",", ""))
+    folder = plant(bug, base / str(BUGS.index(bug)))
     command = [sys.executable, "-m", "tests.resilience", bug.scenario]
     environment = {**os.environ, "PYTHONPATH": str(folder), "TMPDIR": str(folder)}
     with subprocess.Popen(
@@ -368,7 +368,7 @@ def main() -> int:
     parser.add_argument("--at-once", type=int, default=2)
     given = parser.parse_args()
     chosen = [bug for bug in BUGS if not given.names or any(name in bug.name for name in given.names)]
-    base = Path(tempfile.mkdtemp(prefix="farm-planted-"))
+    base = Path(tempfile.mkdtemp(prefix="planted-"))
 
     def one(bug: Bug) -> dict[str, str]:
         began = time.monotonic()

@@ -9,9 +9,7 @@ import json
 import os
 import platform
 import sqlite3
-import sys
 import time
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -87,6 +85,9 @@ def markdown(kept: dict[str, Any]) -> str:
     ]
     for name, run in runs.items():
         lines += _scenario(name, run)
+    for name, found in kept.get("sections", {}).items():
+        lines += [f"## {name}", "", f"Made {found['made_at']} on {found['on']}.", ""]
+        lines += ["```", found["text"].strip(), "```", ""]
     planted = kept.get("planted")
     if planted:
         lines += _planted(planted)
@@ -154,8 +155,14 @@ def summed(reports: Iterable[Report]) -> list[Report]:
     return list(by_name.values())
 
 
-if __name__ == "__main__":
-    (DOCS / "RELIABILITY.md").write_text(markdown(json.loads((DOCS / "reliability.json").read_text())))
-    sys.stdout.write(f"{DOCS / 'RELIABILITY.md'}\n")
+def section(name: str, text: str, docs: Path = DOCS) -> None:
+    """Take what another program of the long part printed into the table, word for word."""
+    path = docs / "reliability.json"
+    sections = json.loads(path.read_text()).get("sections", {}) if path.exists() else {}
+    made_at = time.strftime("%Y-%m-%d", time.gmtime())
+    sections[name] = {"made_at": made_at, "on": machine(), "text": text}
+    record([], docs, sections=sections)
 
-__all__ = ["Counter", "markdown", "record", "summed"]
+
+if __name__ == "__main__":
+    record([])
