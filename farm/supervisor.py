@@ -141,7 +141,8 @@ class Farm:
 
         A ledger falls behind its store when the end of it was lost: a log cut short, a copy put back by hand.
         """
-        landed = int(reader.execute("SELECT coalesce(max(attempt_id), 0) FROM landing").fetchone()[0])
+        with _of_the_store(self.home):
+            landed = int(reader.execute("SELECT coalesce(max(attempt_id), 0) FROM landing").fetchone()[0])
         if landed > self.ledger.newest_attempt():
             log(Name.LEDGER_BEHIND, newest=self.ledger.newest_attempt(), landed=landed)
             with self.ledger.transaction():
@@ -385,11 +386,18 @@ def offline(home: Path, config: Path) -> Iterator[Desk]:
             raise sqlite.in_words(home / homes.LEDGER, error) from error
 
 
-def _cursor(reader: sqlite3.Connection, home: Path, source: str) -> Any:
+@contextmanager
+def _of_the_store(home: Path) -> Iterator[None]:
+    """What goes wrong here is the store's: errors of SQLite do not say whose they are."""
     try:
-        row = reader.execute("SELECT value FROM cursor WHERE source = ?", (source,)).fetchone()
+        yield
     except sqlite3.DatabaseError as error:
         raise sqlite.in_words(home / homes.STORE, error) from error
+
+
+def _cursor(reader: sqlite3.Connection, home: Path, source: str) -> Any:
+    with _of_the_store(home):
+        row = reader.execute("SELECT value FROM cursor WHERE source = ?", (source,)).fetchone()
     return None if row is None else json.loads(row[0])
 
 

@@ -27,7 +27,7 @@ TIMEOUT_S, STALL_S = 2.0, 1.5
 LISTED = tuple(f"ok-listed{n}" for n in range(6))
 PROFILE = {"cpu": 0.1, "memory": "128MB", "max_concurrent": 2, "batch": 2}
 RETRY = {"max_attempts": 5, "base": "1s", "max": "1s", "jitter": 0.0}
-WAIT_S = 20.0
+WAIT_S = 60.0
 LOOKS_S = 1.6
 """The clock's thread looks every second: so long nothing more may come of a step."""
 

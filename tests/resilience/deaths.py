@@ -64,7 +64,7 @@ def run(seed: int, base: Path, faults: int = 100, *, keep: bool = False) -> Repo
                 world.submit("victims", keys)
             else:
                 outside += _from_outside(world)
-                until(lambda: len(_busy(world)) > 0, 10, what=f"work after a death\n{world.farm.said()}")
+                until(lambda: len(_busy(world)) > 0, 60, what=f"work after a death\n{world.farm.said()}")
             _let_them_die(world)
             if world.chance.random() < 0.1:
                 world.look(doctor=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,8 @@ class Bug:
     edits: tuple[tuple[str, str, str], ...]
     """(file, text that stands there once, what takes its place)."""
     faults: int
+    sign: str = "doctor|oracle|process table|cells|restore|schedule|listing|deadlines|fence|log cut short|racers|innocent|exit code"
+    """What the complaint must speak of (a pattern): that some wait was too long proves nothing by itself."""
     seed: int = 1
 
 
@@ -89,13 +92,8 @@ BUGS = (
         (
             (
                 "farm/workers/watch.py",
-                "lost_s = self._lost_since(position.started)",
-                "lost_s = 0.0; now = time.time()",
-            ),
-            (
-                "farm/workers/watch.py",
-                "left_s = position.started + limits.timeout_s",
-                "left_s = position.started_at + limits.timeout_s",
+                "left_s = position.started + limits.timeout_s + lost_s - now",
+                "left_s = position.started_at + limits.timeout_s + lost_s - time.time()",
             ),
             ("farm/workers/watch.py", "import threading\n", "import threading\nimport time\n"),
         ),
@@ -155,6 +153,7 @@ BUGS = (
         "kills",
         (("farm/recovery.py", "_clear(home, {item.launch.id for item in salvaged})", "_clear(home, set())"),),
         15,
+        r"the farm ended with|oracle|doctor|exit code",
     ),
     Bug(
         "recovery takes every attempt for done",
@@ -218,6 +217,7 @@ BUGS = (
         "kills",
         (("farm/store/notes.py", "    if noted is None:\n        return False\n", "    return False\n"),),
         20,
+        r"the farm ended with|oracle|doctor|exit code|not within",
     ),
     Bug(
         "documents are counted when they land and when they settle",
@@ -237,6 +237,7 @@ BUGS = (
         "deaths",
         (("farm/workers/watch.py", "if limits.stall_s > 0:", "if limits.stall_s > 1e9:"),),
         40,
+        r"not within.*(those that die|idle farm|work after)|cells",
     ),
     Bug(
         "the cell of a dead worker is not given up",
@@ -249,12 +250,14 @@ BUGS = (
             ),
         ),
         40,
+        r"not within|cells",
     ),
     Bug(
         "jobs that a dead worker had not begun are forgotten",
         "deaths",
         (("farm/dispatcher.py", "            self._give_back(flight, finished.unstarted)\n", ""),),
         40,
+        r"not within.*(those that die|idle farm|work after)|doctor|cells",
     ),
     Bug(
         "a worker that leaves with code 0 has succeeded",
@@ -285,6 +288,7 @@ BUGS = (
         "starts",
         (("farm/home.py", "fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"),),
         12,
+        r"not within.*racers|racers",
     ),
     Bug(
         "strays are told by pid alone",
@@ -300,6 +304,7 @@ BUGS = (
         "clocks",
         (("farm/dispatcher.py", "            self.ledger.set_back(now)\n", ""),),
         4,
+        r"not within.*idle farm",
     ),
     Bug(
         "a daily run fires in both hours of a night that has one twice",
@@ -356,7 +361,11 @@ def prove(bug: Bug, base: Path) -> str:
     if not found and process.returncode != 0:
         return f"the harness ended with {process.returncode}: {out[-200:]}"
     shutil.rmtree(folder, ignore_errors=True)
-    return found[0].partition("BROKEN: ")[2].partition(": ")[2] if found else ""
+    complaint = found[0].partition("BROKEN: ")[2].partition(": ")[2] if found else ""
+    if complaint and not re.match(bug.sign, complaint):
+        sys.stdout.write(f"        {bug.name}: not counted as caught: {complaint}\n")
+        return ""
+    return complaint
 
 
 def main() -> int:
