@@ -33,7 +33,9 @@ class Bug:
     edits: tuple[tuple[str, str, str], ...]
     """(file, text that stands there once, what takes its place)."""
     faults: int
-    sign: str = "doctor|oracle|process table|cells|restore|schedule|listing|deadlines|fence|log cut short|racers|innocent|exit code"
+    sign: str = (
+        "doctor|oracle|process table|cells|restore|schedule|listing|deadlines|fence|log cut short|racers|innocent"
+    )
     """What the complaint must speak of (a pattern): that some wait was too long proves nothing by itself."""
     seed: int = 1
 
