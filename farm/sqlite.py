@@ -29,6 +29,10 @@ def open_writer(
         connection = sqlite3.connect(
             path, isolation_level=None, timeout=10, cached_statements=512, check_same_thread=not any_thread
         )
+        found = connection.execute("PRAGMA user_version").fetchone()[0]
+        if found > version:  # before anything of ours is written into it
+            connection.close()
+            raise NewerSchema(path, found, version)
         path.chmod(0o600)
         for pragma in (
             "journal_mode = WAL",
@@ -40,9 +44,6 @@ def open_writer(
             "temp_store = MEMORY",
         ):
             connection.execute(f"PRAGMA {pragma}")
-        found = connection.execute("PRAGMA user_version").fetchone()[0]
-        if found > version:
-            raise NewerSchema(path, found, version)
         if found == 0 and not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
             connection.executescript(f"BEGIN IMMEDIATE;\n{schema}\nPRAGMA user_version = {version};\nCOMMIT;")
         elif found < version:

@@ -1,0 +1,3 @@
+from tests.resilience.schemas import write
+
+write()
