@@ -27,10 +27,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar, get_args
 
 import msgspec
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic.fields import FieldInfo
 
 
 class _Line(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
@@ -176,6 +177,29 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class _NamesSecret:
+    """Marks an option whose value is a secret's name."""
+
+
+SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"), _NamesSecret()]
+"""The type of an option that names a secret, for `ctx.secret`; so `farm secrets list` knows who uses it."""
+
+
+def secret_names(options: BaseModel) -> list[str]:
+    """The secrets that these options name."""
+    return [
+        name
+        for field, about in type(options).model_fields.items()
+        if _names_secret(about) and isinstance(name := getattr(options, field), str) and name
+    ]
+
+
+def _names_secret(about: FieldInfo) -> bool:
+    kinds = [about.annotation, *get_args(about.annotation)]
+    marks = [*about.metadata, *(mark for kind in kinds for mark in getattr(kind, "__metadata__", ()))]
+    return any(isinstance(mark, _NamesSecret) for mark in marks)
+
+
 OptionsT = TypeVar("OptionsT", bound=BaseModel)
 OptionsT_co = TypeVar("OptionsT_co", bound=BaseModel, covariant=True)
 
@@ -211,6 +235,10 @@ class Context(Protocol[OptionsT_co]):
     def timeout_s(self) -> float: ...
     def secret(self, name: str) -> str:
         """The secret of this name; raises Permanent where there is none."""
+
+    def throttle(self) -> bool:
+        """Call it before each request to the other side: waits for its turn under `[sources.NAME.limits]`,
+        all jobs of the source together. False: the farm asks for an early end; make no request and return."""
 
     def progress(self, done: int = 0, total: int | None = None, message: str = "") -> None:
         """Proof of life: resets the stall clock, and shows in `farm status`."""

@@ -438,6 +438,8 @@ class Dispatcher:
                 stall_s=settings.profile.stall_s,
                 memory_bytes=place.cap_bytes,
                 nice=settings.profile.nice,
+                requests_per_s=settings.requests_per_s,
+                burst=settings.burst,
             ),
             cpu=place.cpu,
         )

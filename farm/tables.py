@@ -129,6 +129,7 @@ class SourceTable(_Table):
     options: dict[str, Any] = {}
     profile: dict[str, Any] = {}
     retry: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
 
 
 class ProfileTable(_Table):
@@ -142,6 +143,14 @@ class ProfileTable(_Table):
     stall: Duration
     batch: Annotated[int, Field(ge=1, le=1024, strict=True)]
     nice: Annotated[int, Field(ge=0, le=19, strict=True)]
+
+
+class LimitsTable(_Table):
+    requests_per_second: Positive | None = None
+    burst: Count = 1
+    failures: Count = 5
+    cool: Duration = 15.0
+    cool_max: Duration = 900.0
 
 
 class RetryFields(_Table):

@@ -21,6 +21,7 @@ COMMANDS = {
         "init": Lazy("farm.cli.init", "Write a commented farm.toml."),
         "add": Lazy("farm.cli.add", "Make a source from a folder."),
         "connectors": Lazy("farm.cli.connectors", "List the kinds of system that can be read."),
+        "secrets": Lazy("farm.cli.secrets", "Set, list, test, remove secrets."),
         "completion": Lazy("farm.cli.completion", "Print a completion script for your shell."),
     },
     "Work": {

@@ -75,7 +75,7 @@ def check(app: App, source: str | None) -> None:
     chosen = [configured(settings, source)] if source else list(settings.sources.values())
     rows = []
     for each in chosen:
-        wrong = trial.check(settings, each)
+        wrong = trial.check(settings, each, app.home)
         rows.append({"source": each.name, "ok": wrong is None, "message": wrong or ""})
     columns = (
         show.Column("SOURCE", "source"),

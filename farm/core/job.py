@@ -160,6 +160,9 @@ class Limits:
     memory_bytes: int
     """Hard cap on the resident memory of the worker's whole tree."""
     nice: int = 5
+    requests_per_s: float = 0.0
+    """How often the source may be asked, all its jobs together; 0: as often as they like."""
+    burst: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from farm.workers.beat import Beat
 from farm.workers.context import LOG, JobContext
 from farm.workers.fault import Refused
 from farm.workers.spool import Writer
+from farm.workers.throttle import Throttle
+from farm.workers.vault import Vault
 
 FLUSH_S = 1.0
 
@@ -32,7 +34,8 @@ class Attempt:
         *,
         spool: Writer,
         beat: Beat,
-        secrets: Mapping[str, str],
+        vault: Vault,
+        throttle: Throttle,
         scratch: Path,
         max_bytes: int,
         is_child: Callable[[], bool],
@@ -51,11 +54,12 @@ class Attempt:
             launch.source,
             beat,
             scratch=scratch,
-            secrets=secrets,
+            vault=vault,
             memory_bytes=launch.limits.memory_bytes,
             timeout_s=launch.limits.timeout_s,
             held=self.payload.get("held") or "",
             paths=self.payload.get("paths"),
+            throttle=throttle,
         )
 
     def run(self) -> tuple[Outcome, str]:
@@ -90,13 +94,14 @@ class Attempt:
                 os._exit(70)
             now = time.monotonic()
             if isinstance(item, Progress):
-                self.beat.sign(item.done, item.total, item.message)
+                self.context.progress(item.done, item.total, item.message)
                 continue
             if isinstance(item, Log):
                 LOG.log(_LEVELS.get(item.level.lower(), 20), "%s", item.message)
                 self.beat.alive(now)
                 if item.level != "rejected":  # those are counted where the good ones land
                     continue
+                item = Log(self.context.redact(item.message), item.level)
             self.beat.alive(now)
             self.spool.line(self._encoded(item))
             self.items += 1

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-import re
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
-from farm.connector import Permanent
 from farm.workers.beat import Beat
-from farm.workers.redact import PREFIX
+from farm.workers.throttle import Throttle
+from farm.workers.vault import Vault
 
 OptionsT = TypeVar("OptionsT", bound=BaseModel)
 
@@ -27,7 +25,8 @@ class JobContext(Generic[OptionsT]):
         "_beat",
         "_made",
         "_scratch",
-        "_secrets",
+        "_throttle",
+        "_vault",
         "held",
         "log",
         "memory_bytes",
@@ -45,7 +44,8 @@ class JobContext(Generic[OptionsT]):
         beat: Beat,
         *,
         scratch: Path,
-        secrets: Mapping[str, str],
+        vault: Vault,
+        throttle: Throttle,
         memory_bytes: int,
         timeout_s: float,
         held: str = "",
@@ -62,7 +62,8 @@ class JobContext(Generic[OptionsT]):
         self._beat = beat
         self._made = False
         self._scratch = scratch
-        self._secrets = secrets
+        self._throttle = throttle
+        self._vault = vault
 
     @property
     def scratch(self) -> Path:
@@ -79,16 +80,17 @@ class JobContext(Generic[OptionsT]):
         return False
 
     def secret(self, name: str) -> str:
-        variable = re.sub(r"\W", "_", name).upper()
-        value = self._secrets.get(variable)
-        if value is None:
-            raise Permanent(
-                f"there is no secret {name!r}; set {PREFIX}{variable}"
-            )  # a colon would have it masked
-        return value
+        return self._vault.secret(name)
+
+    def throttle(self) -> bool:
+        return self._throttle.wait(self._beat.sign, lambda: self.stop_requested)
 
     def progress(self, done: int = 0, total: int | None = None, message: str = "") -> None:
-        self._beat.sign(done, total, message)
+        self._beat.sign(done, total, self._vault.redact(message) if message else "")
+
+    def redact(self, text: str) -> str:
+        """The text without secrets: for what a job says on a way of its own."""
+        return self._vault.redact(text)
 
     def close(self) -> None:
         """Remove the scratch folder, where there is one."""

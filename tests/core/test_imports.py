@@ -16,6 +16,7 @@ LAYERS = (
     "core",
     "connector",
     "lines errors words quantities fingerprint swap telemetry triggers.cron",
+    "secrets",
     "registry home sqlite machine control spool tables",
     "settings",
     "ledger workers store triggers",

@@ -286,6 +286,19 @@ class Raises(Misbehaving):
                 raise Transient("try again")
 
 
+class Tells(Misbehaving):
+    """Says a secret by every way there is, and dies."""
+
+    name = "tells"
+
+    def misbehave(self, ctx: Any) -> None:
+        token = ctx.secret("token")
+        ctx.log.warning("said %s", token)
+        ctx.progress(message=f"with {token}")
+        os.write(1, f"printed {token}\n".encode())
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Gil(Misbehaving):
     """A loop in C that never lets go of the GIL."""
 

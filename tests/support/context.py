@@ -34,6 +34,8 @@ class Context:
     memory_bytes: int = 1_000_000_000
     timeout_s: float = 60.0
     secrets: dict[str, str] = field(default_factory=dict)
+    asked: int = 0
+    """How often a connector waited for its turn to ask the other side."""
     beats: list[tuple[int, int | None, str]] = field(default_factory=list)
     handler: Lines = field(default_factory=Lines)
 
@@ -52,6 +54,10 @@ class Context:
             return self.secrets[name]
         except KeyError as error:
             raise Permanent(f"no secret {name}") from error
+
+    def throttle(self) -> bool:
+        self.asked += 1
+        return not self.stop_requested
 
     def progress(self, done: int = 0, total: int | None = None, message: str = "") -> None:
         self.beats.append((done, total, message))
