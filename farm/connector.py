@@ -226,6 +226,11 @@ class Context(Protocol[OptionsT_co]):
         """EXTRACT: content hash of what the store holds for this unit, or empty."""
 
     @property
+    def ahead(self) -> Iterator[Unit]:
+        """EXTRACT: the units that this worker is given next, in their order: what one request can bring together
+        with this one may be kept for them. Whether they come is not promised."""
+
+    @property
     def paths(self) -> list[str] | None:
         """DISCOVER: look only at these keys (an event run); None means everything."""
 

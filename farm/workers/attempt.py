@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ class Attempt:
             timeout_s=launch.limits.timeout_s,
             held=self.payload.get("held") or "",
             paths=self.payload.get("paths"),
+            ahead=lambda: _after(launch, job),
             throttle=throttle,
         )
 
@@ -79,13 +80,7 @@ class Attempt:
         reader = self.connector()
         if self.job.stage is Stage.DISCOVER:
             return reader.discover(self.context, self.payload.get("cursor"))
-        unit = Unit(
-            self.job.key,
-            self.job.version,
-            self.payload.get("data") or {},
-            self.payload.get("uri") or "",
-        )
-        return reader.extract(self.context, unit)
+        return reader.extract(self.context, _unit(self.job, self.payload))
 
     def _write(self, found: Iterable[Item | Progress | Log] | None) -> None:
         start, flushed_at = self.spool.offset, time.monotonic()
@@ -129,6 +124,16 @@ class Attempt:
         if len(raw) > MAX_LINE_BYTES:
             raise _too_large(item, len(raw))
         return raw
+
+
+def _unit(job: JobSpec, payload: dict[str, Any]) -> Unit:
+    return Unit(job.key, job.version, payload.get("data") or {}, payload.get("uri") or "")
+
+
+def _after(launch: Launch, job: JobSpec) -> Iterator[Unit]:
+    """The units of the jobs that come after this one in its launch."""
+    for other in launch.jobs[launch.jobs.index(job) + 1 :]:
+        yield _unit(other, json.loads(other.payload) or {})
 
 
 def _too_large(item: Item, size: int) -> Refused:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
+from farm.connector import Unit
 from farm.workers.beat import Beat
 from farm.workers.throttle import Throttle
 from farm.workers.vault import Vault
@@ -22,6 +24,7 @@ class JobContext(Generic[OptionsT]):
     """One job's context."""
 
     __slots__ = (
+        "_ahead",
         "_beat",
         "_made",
         "_scratch",
@@ -50,6 +53,7 @@ class JobContext(Generic[OptionsT]):
         timeout_s: float,
         held: str = "",
         paths: list[str] | None = None,
+        ahead: Callable[[], Iterator[Unit]] = lambda: iter(()),
     ) -> None:
         self.options = options
         self.source = source
@@ -59,6 +63,7 @@ class JobContext(Generic[OptionsT]):
         self.memory_bytes = memory_bytes
         self.timeout_s = timeout_s
         self.saw_stop = False
+        self._ahead = ahead
         self._beat = beat
         self._made = False
         self._scratch = scratch
@@ -71,6 +76,10 @@ class JobContext(Generic[OptionsT]):
             self._scratch.mkdir(parents=True, exist_ok=True)
             self._made = True
         return self._scratch
+
+    @property
+    def ahead(self) -> Iterator[Unit]:
+        return self._ahead()
 
     @property
     def stop_requested(self) -> bool:

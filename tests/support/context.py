@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from farm.connector import Permanent
+from farm.connector import Permanent, Unit
 
 
 class Lines(logging.Handler):
@@ -31,6 +31,7 @@ class Context:
     stop_requested: bool = False
     held: str = ""
     paths: list[str] | None = None
+    ahead: tuple[Unit, ...] = ()
     memory_bytes: int = 1_000_000_000
     timeout_s: float = 60.0
     secrets: dict[str, str] = field(default_factory=dict)
