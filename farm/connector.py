@@ -216,6 +216,13 @@ class Context(Protocol[OptionsT_co]):
         """A folder of this attempt's own, removed after it."""
 
     @property
+    def cache(self) -> Path:
+        """A folder of the source's own, kept from job to job and shared by those that run at once.
+
+        For what would cost to fetch again. It may be gone at any time: nothing may depend on it but speed.
+        """
+
+    @property
     def log(self) -> logging.Logger: ...
     @property
     def stop_requested(self) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from farm import spool
-from farm.core import fairness
+from farm.core import breaker, fairness
 from farm.core.admission import Budget
 from farm.core.job import Ending, Event, Finished, JobSpec, Launch, Limits, Outcome, RunType, Stage
 from farm.core.plan import Hold, Lane, Memory, Place, Running, View, plan
@@ -251,6 +251,7 @@ class Dispatcher:
             flight = self._flights[launch.launch_id]
             self._charge(flight, launch)
             for ending in launch.endings:
+                self._hear(flight.launch.source, ending)
                 if ending.outcome is not Outcome.SUCCEEDED:
                     failed.append(ending)
                 elif self._has_content(flight, ending):
@@ -264,6 +265,17 @@ class Dispatcher:
         self.settler.failed(failed, self._intents)
         for ending in (*succeeded, *failed):
             self._forget(ending.job_id)
+
+    def _hear(self, name: str, ending: Ending) -> None:
+        """A drain has to end: it counts attempts instead of waiting for a source, but for as long as was asked."""
+        source = self.sources.get(name)
+        if source is not None and (not self._drain or ending.retry_after_s is not None):
+            source.hear(self.ledger, ending)
+
+    def resting_until(self, name: str) -> float | None:
+        """When the open breaker of this source tries again."""
+        source = self.sources.get(name)
+        return source.resting_until(self.ledger.clock()) if source else None
 
     def _has_content(self, flight: InFlight, ending: Ending) -> bool:
         """A job with neither content nor a version to note has nothing to land."""
@@ -383,6 +395,7 @@ class Dispatcher:
     def view(self, free: int) -> View:
         """The facts that a plan is made from."""
         lanes = []
+        now = self.ledger.clock()
         for name, source in self.sources.items():
             profile = source.settings.profile
             heads = self.ledger.heads(name, min(LANE_HEADS, profile.batch * (free + 1)))
@@ -394,7 +407,8 @@ class Dispatcher:
                         weight=source.settings.weight,
                         virtual_s=source.virtual_s,
                         paused=source.paused,
-                        blocked="",
+                        blocked=breaker.sentence(source.fuse, now),
+                        trial=source.on_trial(now),
                         heads=heads,
                         ready=len(heads),
                         profile=profile,

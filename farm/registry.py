@@ -23,6 +23,7 @@ GROUP = "farm.connectors"
 
 BUILT_IN: Mapping[str, str] = {
     "command": "connectors.command:Command",
+    "imap": "connectors.imap:Imap",
     "local_files": "connectors.local_files:LocalFiles",
 }
 """The same as in pyproject.toml, which a test compares; here so that a worker finds them in no time."""

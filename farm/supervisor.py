@@ -22,6 +22,7 @@ from typing import Any
 
 from farm import control, machine, sqlite, telemetry
 from farm import home as homes
+from farm.core import breaker
 from farm.core.admission import Budget
 from farm.core.job import Event
 from farm.dispatcher import Dispatcher
@@ -88,7 +89,9 @@ class Farm:
         self.sources = {name: Source(source) for name, source in settings.sources.items()}
         for source in self.sources.values():
             source.load(self.ledger)
-        self.settler = Settler(self.ledger, self.settings_of, random.random)
+        self.settler = Settler(
+            self.ledger, self.settings_of, random.random, lambda source: self.dispatcher.resting_until(source)
+        )
         salvaged = recover(self.ledger, self.settler, home)
         self.lander = Lander(home / homes.STORE, wake=lambda: self.dispatcher.wake())
         self.lander.start()
@@ -268,6 +271,8 @@ class Farm:
         result = self.operations.perform(op, args, actor)
         if op in ("pause_source", "resume_source"):
             self.sources[args["name"]].paused = bool(result["paused"])
+        if op in ("resume_source", "run"):
+            self.sources[args.get("name") or args["source"]].fuse = breaker.CLOSED
         return result
 
     def _status(self) -> dict[str, Any]:

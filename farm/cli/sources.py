@@ -44,7 +44,8 @@ COLUMNS = (
     show.Column("LAST RUN", _last),
     show.Column("NEXT", show.ago("next_run_at")),
     show.Column("WORK", _waiting, wrap=True),
-    show.Column("TROUBLE", "degraded", wrap=True),
+    show.Column("LIMITS", facts.limits),
+    show.Column("TROUBLE", facts.trouble, wrap=True),
 )
 
 
@@ -58,7 +59,7 @@ def sources() -> None:
 @pass_app
 def list_(app: App) -> None:
     """List the sources: when they run, how they are, what waits."""
-    rows = facts.sources(app, app.ledger())
+    rows = facts.sources(app, app.ledger(), limits=True)
     nothing = f"no sources yet: add a folder with `{app.say('add FOLDER')}`"
     show.listing(rows, COLUMNS, is_json=app.json, nothing=nothing)
 

@@ -200,6 +200,8 @@ class Ending:
     exit: int | None = None
     signal: int | None = None
     evidence: Evidence | None = None
+    unavailable: bool = False
+    """TRANSIENT: the connector said that the other side is out of reach."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,11 @@ from farm.core.lifecycle import IllegalTransition, move
 from farm.core.plan import Ticket
 from farm.ledger.queue import MESSAGE_SQL, PRIORITY_SQL, Lane
 
-SCHEMA_VERSION = 1
-MIGRATIONS: dict[int, str] = {}
+SCHEMA_VERSION = 2
+MIGRATIONS: dict[int, str] = {
+    1: "CREATE TABLE fuse (source TEXT PRIMARY KEY, failures INTEGER NOT NULL, opened INTEGER NOT NULL,"
+    " until REAL, message TEXT NOT NULL) STRICT, WITHOUT ROWID;",
+}
 """SQL that brings the ledger from this version to the next."""
 
 

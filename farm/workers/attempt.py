@@ -37,6 +37,7 @@ class Attempt:
         vault: Vault,
         throttle: Throttle,
         scratch: Path,
+        cache: Path,
         max_bytes: int,
         is_child: Callable[[], bool],
     ) -> None:
@@ -54,6 +55,7 @@ class Attempt:
             launch.source,
             beat,
             scratch=scratch,
+            cache=cache,
             vault=vault,
             memory_bytes=launch.limits.memory_bytes,
             timeout_s=launch.limits.timeout_s,

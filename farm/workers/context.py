@@ -26,6 +26,7 @@ class JobContext(Generic[OptionsT]):
     __slots__ = (
         "_ahead",
         "_beat",
+        "_cache",
         "_made",
         "_scratch",
         "_throttle",
@@ -47,6 +48,7 @@ class JobContext(Generic[OptionsT]):
         beat: Beat,
         *,
         scratch: Path,
+        cache: Path,
         vault: Vault,
         throttle: Throttle,
         memory_bytes: int,
@@ -65,6 +67,7 @@ class JobContext(Generic[OptionsT]):
         self.saw_stop = False
         self._ahead = ahead
         self._beat = beat
+        self._cache = cache
         self._made = False
         self._scratch = scratch
         self._throttle = throttle
@@ -76,6 +79,11 @@ class JobContext(Generic[OptionsT]):
             self._scratch.mkdir(parents=True, exist_ok=True)
             self._made = True
         return self._scratch
+
+    @property
+    def cache(self) -> Path:
+        self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._cache
 
     @property
     def ahead(self) -> Iterator[Unit]:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from multiprocessing import connection, forkserver, parent_process
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from setproctitle import setproctitle
 
@@ -62,6 +63,10 @@ class Seat:
     @property
     def scratch(self) -> Path:
         return Path(self.home, "scratch", f"cell-{self.name}")
+
+    def cache_of(self, source: str) -> Path:
+        """The source's own folder, kept between attempts and shared by its cells."""
+        return Path(self.home, "cache", quote(source, safe=""))
 
     @property
     def marker(self) -> str:

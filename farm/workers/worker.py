@@ -127,6 +127,7 @@ class Worker:
                 vault=self.vault,
                 throttle=throttle,
                 scratch=self.seat.scratch / str(job.attempt_id),
+                cache=self.seat.cache_of(launch.source),
                 max_bytes=self.seat.spool_max_bytes,
                 is_child=lambda: self.forked,
             )
@@ -151,6 +152,7 @@ class Worker:
     def _blame(self, end: End, error: BaseException, connector: type | None) -> str:
         found = fault.classed(error)
         end.outcome, end.reason, end.retry_after_s = found.outcome, found.reason, found.retry_after_s
+        end.unavailable = found.unavailable
         end.message = self.redact(found.message)
         end.traceback = self.redact(fault.evidence(error))
         end.log = self.redact(joblog.tail())
