@@ -23,6 +23,7 @@ GROUP = "farm.connectors"
 
 BUILT_IN: Mapping[str, str] = {
     "command": "connectors.command:Command",
+    "github": "connectors.github:GitHub",
     "imap": "connectors.imap:Imap",
     "local_files": "connectors.local_files:LocalFiles",
 }

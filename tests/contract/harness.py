@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tests.connectors_github.gits import Work
+
 GOOD = ("a.txt", "b.txt", "c.txt")
 BAD = "broken.pdf"
 
@@ -25,6 +27,8 @@ class Harness(ABC):
     folder: Path
     watched: ClassVar[bool] = False
     """Whether the connector has a folder to watch."""
+    snapshot: ClassVar[bool] = False
+    """Whether what was listed stays readable as it was then."""
 
     @abstractmethod
     def build(self) -> dict[str, Any]:
@@ -141,6 +145,40 @@ else:
         (self.folder / "source.json").write_text(json.dumps(source))
 
 
+class GitHubHarness(Harness):
+    """A repository of this machine: the API has tests of its own."""
+
+    name = "github"
+    snapshot = True
+
+    def build(self) -> dict[str, Any]:
+        self.work = Work(self.folder / "work")
+        texts: dict[str, str | bytes | None] = {key: f"This is what {key} says.\n" for key in GOOD}
+        self.work.commit({**texts, BAD: b"%PDF-1.7\nnothing of a PDF follows\n"})
+        return {"repository": str(self.work.folder)}
+
+    def wrong_options(self) -> list[tuple[dict[str, Any], str]]:
+        return [
+            ({}, "repository: is missing"),
+            ({"repository": "nonsense"}, "repository: "),
+            ({"repository": "ext::sh -c id"}, "repository: "),
+            ({"repository": "a/b", "brach": "main"}, "brach: unknown key; did you mean branch"),
+            ({"repository": "a/b", "content": ["issue"]}, "content."),
+        ]
+
+    def unreachable(self) -> dict[str, Any]:
+        return {"repository": str(self.folder / "not-there")}
+
+    def change(self, key: str) -> None:
+        self.work.commit({key: f"{key} says something quite different now.\n"})
+
+    def remove(self, key: str) -> None:
+        self.work.commit({key: None})
+
+    def grow(self) -> None:
+        self.work.commit({f"more-{i}.txt": f"more {i}" for i in range(500)})
+
+
 HARNESSES: dict[str, type[Harness]] = {
-    harness.name: harness for harness in (LocalFilesHarness, CommandHarness)
+    harness.name: harness for harness in (LocalFilesHarness, CommandHarness, GitHubHarness)
 }

@@ -28,6 +28,7 @@ class Context:
     options: Any
     source: str = "test"
     scratch: Path = Path("/nonexistent")
+    cache: Path = Path("/nonexistent")
     stop_requested: bool = False
     held: str = ""
     paths: list[str] | None = None
