@@ -88,7 +88,12 @@ class Session:
         return self.run(lambda client: client.list_folders())
 
     def status(self, name: str) -> Examined:
-        """The mailbox at a glance, without opening it."""
+        """The mailbox at a glance, without opening it.
+
+        Of the one that is open STATUS tells what this connection has seen of it, not what became of it since.
+        """
+        if self._examined is not None and self._examined.name == name:
+            return self.examine(name)
         asked = ["UIDVALIDITY", "UIDNEXT", "MESSAGES"] + ["HIGHESTMODSEQ"] * self.has("CONDSTORE")
         return _examined(name, self.run(lambda client: client.folder_status(name, asked)), b"MESSAGES")
 

@@ -8,22 +8,16 @@ from typing import Any
 import pytest
 
 from connectors.imap_mail import session
-from tests.support.dovecot import PASSWORD, Account, Dovecot
+from tests.support.dovecot import PASSWORD, Account, shared
 from tests.support.farms import Farm
 
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
-def dovecot() -> Iterator[Dovecot]:
-    with Dovecot() as server:
-        yield server
-
-
 @pytest.fixture
-def ann(dovecot: Dovecot) -> Iterator[Account]:
+def ann() -> Iterator[Account]:
     """A person with an empty mailbox."""
-    yield dovecot.account(f"ann{next(_numbers)}")
+    yield shared().account(f"ann{next(_numbers)}")
     session.forget()
 
 

@@ -6,6 +6,7 @@ put ten thousand messages there at once, and what clients say is written down by
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import grp
 import os
@@ -253,6 +254,10 @@ class Account:
         self.server.give(folder)
         return count
 
+    def validity(self, mailbox: str = "INBOX") -> int:
+        with self.client() as client:
+            return int(client.folder_status(mailbox, ["UIDVALIDITY"])[b"UIDVALIDITY"])
+
     @contextlib.contextmanager
     def client(self) -> Iterator[IMAPClient]:
         """A mail program of the same person."""
@@ -313,6 +318,17 @@ class Account:
                     low, _, high = part.partition(":")
                     found += range(int(low), int(high or low) + 1)
         return found
+
+
+_shared: list[Dovecot] = []
+
+
+def shared() -> Dovecot:
+    """One server for whoever is content with an account of their own on it; it ends with this process."""
+    if not _shared:
+        _shared.append(Dovecot().start())
+        atexit.register(_shared[0].close)
+    return _shared[0]
 
 
 def free_port() -> int:
