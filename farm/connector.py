@@ -25,7 +25,7 @@ UNIT, GONE, LISTING, PROGRESS, LOG.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar, get_args
 
@@ -276,6 +276,13 @@ class Connector(Generic[OptionsT]):
 
     def watch_path(self, options: OptionsT) -> Path | None:
         """The folder whose changes trigger event runs under `watch = true`; None where there is none."""
+        return None
+
+    def webhook_keys(self, options: OptionsT, event: str, payload: Mapping[str, Any]) -> list[str] | None:
+        """The unit keys, for `ctx.paths`, that a webhook delivery is about; None when it is none of ours.
+
+        Empty: it is ours and changes nothing that lands. Called in the farm's own process: pure, and quick.
+        """
         return None
 
     def watch_key(self, options: OptionsT, path: Path) -> str | None:

@@ -347,7 +347,7 @@ class Dispatcher:
                 job.run_id,
                 job.source,
                 [NewJob(Stage.EXTRACT, child.key, child.version, child.payload) for child in batch],
-                int(source.settings.priority),
+                max(int(source.settings.priority), job.priority),
                 cause=f"listed by job {job.id}",
                 listed_at=self.ledger.clock(),
             )

@@ -35,6 +35,24 @@ RESCAN_S = 900.0
 """How often a watched source is listed in full all the same, unless it says otherwise."""
 
 
+RECONCILE_S = 3600.0
+"""How often a source that hears webhooks is listed all the same: a delivery that is missed is not sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    """The [farm.webhooks] table."""
+
+    host: str
+    port: int
+    secrets: tuple[str, ...]
+    """Names. Either is good: while one takes the other's place."""
+    max_body_bytes: int
+    per_s: float
+    """Deliveries that one sender may make, and how many of them at once."""
+    burst: int
+
+
 @dataclass(frozen=True, slots=True)
 class FarmSettings:
     """The [farm] table. None: as much as the machine gives."""
@@ -43,6 +61,8 @@ class FarmSettings:
     cpu: float | None = None
     memory_bytes: int | None = None
     grace_s: float = 10.0
+    webhooks: WebhookSettings | None = None
+    """None: no listener."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +137,35 @@ def parse(text: str, config: Path) -> Settings:
     for name, table in tables.items():
         source = _source(name, table, config.absolute().parent, errors)
         if source:
+            if farm and farm.webhooks:
+                source = _reconciled(source)
             sources[name] = source
     if errors or farm is None:
         raise ConfigErrors(errors, str(config))
     return Settings(
-        FarmSettings(farm.workers, farm.cpu, farm.memory, farm.grace), sources, config=config.absolute()
+        FarmSettings(farm.workers, farm.cpu, farm.memory, farm.grace, _webhooks(farm)),
+        sources,
+        config=config.absolute(),
     )
+
+
+def _webhooks(farm: FarmTable) -> WebhookSettings | None:
+    table = farm.webhooks
+    if table is None:
+        return None
+    return WebhookSettings(
+        table.host, table.port, table.secrets, table.max_body, table.requests_per_second, table.burst
+    )
+
+
+def _reconciled(source: SourceSettings) -> SourceSettings:
+    """With a schedule, where it hears webhooks and has none of its own."""
+    from farm.connector import Connector
+
+    hears = registry.load(source.connector).webhook_keys is not Connector.webhook_keys
+    if not hears or source.every_s is not None or source.cron is not None:
+        return source
+    return dataclasses.replace(source, every_s=RECONCILE_S)
 
 
 def _source(name: str, table: Any, folder: Path, errors: list[str]) -> SourceSettings | None:

@@ -25,6 +25,7 @@ from farm import home as homes
 from farm.core import breaker
 from farm.core.admission import Budget
 from farm.core.job import Event
+from farm.deliveries import Deliveries
 from farm.dispatcher import Dispatcher
 from farm.errors import DiskFull, FarmError
 from farm.intake import Request, admit
@@ -32,6 +33,7 @@ from farm.lander import Lander
 from farm.ledger.ledger import Ledger
 from farm.operations import Offline, Operations
 from farm.recovery import recover
+from farm.secrets import resolve
 from farm.settings import Settings, SourceSettings, load
 from farm.settle import Settler
 from farm.sources import Source, departed
@@ -39,6 +41,7 @@ from farm.store.store import Store
 from farm.telemetry import Name, log
 from farm.triggers.clock import Clock, Schedule
 from farm.triggers.watches import Watches
+from farm.triggers.webhooks import Listener
 from farm.workers import reaper
 from farm.workers.pool import Pool
 
@@ -80,6 +83,7 @@ class Farm:
         self.started_at = time.time()
         self._stack = ExitStack()
         self._asked_to_stop = False
+        self._webhooks: Listener | None = None
 
     def start(self) -> None:
         home, settings, stack = self.home, self.settings, self._stack
@@ -116,6 +120,7 @@ class Farm:
         )
         for item in salvaged:
             self.dispatcher.adopt(item.launch, item.finished)
+        self._deliveries = Deliveries(self.ledger, lambda: self.sources, self.dispatcher.call)
         self.operations = Operations(self.ledger, settings.sources, self)
         server = control.Server(home, self.handle, _control_failed)
         server.start()
@@ -188,7 +193,27 @@ class Farm:
         self.watches = Watches(self._watch_fired, self._degraded)
         self._stack.callback(self.watches.close)
         self.watches.reload(self.settings.sources.values())
+        self._stack.callback(self._stop_hearing)
+        self._hear_webhooks()
         self.clock.start()
+
+    def _hear_webhooks(self) -> None:
+        """Listen as farm.toml says; raises FarmError where that cannot be, and then all is as before."""
+        settings = self.settings.farm.webhooks
+        if settings is None:
+            self._stop_hearing()
+            return
+        found = tuple(resolve(name, home=self.home) for name in settings.secrets)
+        if self._webhooks is not None and self._webhooks.hears(settings, found):
+            return
+        self._stop_hearing()
+        self._webhooks = Listener(settings, found, self._deliveries.receive)
+        self._webhooks.start()
+
+    def _stop_hearing(self) -> None:
+        if self._webhooks is not None:
+            self._webhooks.close()
+        self._webhooks = None
 
     def _note_schedules(self) -> None:
         """Have the ledger say when each source fires next."""
@@ -276,7 +301,13 @@ class Farm:
         return result
 
     def _status(self) -> dict[str, Any]:
-        return {"pid": os.getpid(), "started_at": self.started_at, **self.dispatcher.status()}
+        webhooks = self._webhooks.facts() if self._webhooks else None
+        return {
+            "pid": os.getpid(),
+            "started_at": self.started_at,
+            "webhooks": webhooks,
+            **self.dispatcher.status(),
+        }
 
     def _reload(self) -> dict[str, Any]:
         """Read farm.toml again; nothing changes when it has errors."""
@@ -301,6 +332,7 @@ class Farm:
             self.clock.reload(settings.sources.values())
             self.dispatcher.call(self._note_schedules)
             self.watches.reload(settings.sources.values())
+            self._hear_webhooks()
         log(Name.SETTINGS_LOADED, sources=len(settings.sources))
         return changed
 

@@ -156,6 +156,15 @@ CREATE TABLE usage (
     PRIMARY KEY (source, stage)
 ) STRICT, WITHOUT ROWID;
 
+-- Webhook deliveries that led to work, for 30 days: the same one again is acknowledged and does nothing.
+CREATE TABLE delivery (
+    id           TEXT PRIMARY KEY,            -- as the sender named it
+    event        TEXT NOT NULL,
+    sources      TEXT NOT NULL,               -- JSON: the names of those it concerned
+    received_at  REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX delivery_age ON delivery (received_at);
+
 CREATE TABLE schedule (
     source       TEXT PRIMARY KEY,
     spec         TEXT NOT NULL,               -- 'every 900' or 'cron 0 * * * *': a changed spec starts anew

@@ -21,7 +21,7 @@ LAYERS = (
     "settings",
     "ledger workers store triggers",
     "sources intake settle lander",
-    "operations recovery dispatcher",
+    "operations recovery dispatcher deliveries",
     "supervisor",
     "doctor backup trial",
     "cli web",
