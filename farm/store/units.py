@@ -120,6 +120,8 @@ class Listing:
             "SELECT g.key, g.uri, l.key, l.uri FROM"
             " (SELECT key, uri, version FROM temp.gone WHERE version <> ''"
             "  GROUP BY version HAVING count(*) = 1) AS g"
+            # One that vanished before it was read has nothing to take along: it is read where it is now.
+            " JOIN unit AS held ON held.source = :source AND held.key = g.key AND held.documents > 0"
             " JOIN (SELECT l.key, l.uri, l.version FROM temp.listed AS l LEFT JOIN unit AS u"
             "  ON u.source = :source AND u.key = l.key"
             "  WHERE l.version IS NOT NULL AND (u.key IS NULL OR u.gone_at IS NOT NULL AND u.fence < :fence)"

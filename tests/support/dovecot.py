@@ -288,15 +288,12 @@ class Account:
             client.expunge()
 
     def renumber(self, mailbox: str = "INBOX") -> None:
-        """Give the mailbox another UIDVALIDITY and its messages other UIDs, as a restored backup has them."""
-        folder = self.maildir(mailbox)
-        uidlist = folder / "dovecot-uidlist"
-        old = re.search(r"V(\d+)", uidlist.read_text())
-        assert old
-        for path in [*folder.glob("dovecot*"), *self.maildir().glob("dovecot.list.index*")]:
-            path.unlink()
-        uidlist.write_text(f"3 V{int(old[1]) + 7} N1000 G{'0' * 32}\n")
-        self.server.give(uidlist)
+        """Give the mailbox another UIDVALIDITY and its messages UIDs from 1, as a restored backup has them."""
+        before = self.validity(mailbox)
+        for path in [*self.maildir(mailbox).glob("dovecot*"), *self.maildir().glob("dovecot.list.index*")]:
+            if not path.name.startswith("dovecot-uidvalidity"):  # has it never give the same one again
+                path.unlink(missing_ok=True)
+        assert self.validity(mailbox) != before
 
     # -- what clients asked
 
