@@ -25,6 +25,7 @@ BUILT_IN: Mapping[str, str] = {
     "command": "connectors.command:Command",
     "github": "connectors.github:GitHub",
     "imap": "connectors.imap:Imap",
+    "obsidian": "connectors.obsidian:Obsidian",
     "local_files": "connectors.local_files:LocalFiles",
 }
 """The same as in pyproject.toml, which a test compares; here so that a worker finds them in no time."""

@@ -75,7 +75,7 @@ class Listing:
         self._flush()
         self._find_gone()
         self._count_unchanged()
-        self._move(documents)
+        self._move(documents, records)
         self._bury(documents, records)
         if not self._entry.complete:
             self._see()
@@ -115,7 +115,7 @@ class Listing:
             self._of,
         ).fetchone()[0]
 
-    def _move(self, documents: Documents) -> None:
+    def _move(self, documents: Documents, records: Records) -> None:
         moved = self._db.execute(
             "SELECT g.key, g.uri, l.key, l.uri FROM"
             " (SELECT key, uri, version FROM temp.gone WHERE version <> ''"
@@ -142,8 +142,7 @@ class Listing:
             " WHERE source = :source AND key = :old",
             [{**self._of, "old": row[0], "key": row[2], "uri": row[3]} for row in (*moved, *elsewhere)],
         )
-        olds = [(row[2], self._of["source"], row[0]) for row in moved]
-        self._db.executemany("UPDATE record SET unit = ? WHERE source = ? AND unit = ?", olds)
+        records.move(self._entry, {row[0]: row[2] for row in moved})
         # The old name stays as a gone unit, so that a late attempt at it lands nothing.
         self._db.executemany(
             "UPDATE unit SET gone_at = :now, documents = 0, job_id = :job, fence = :fence"
