@@ -209,7 +209,7 @@ class GitHub(Connector[GitHubOptions]):
                 continue
             yield from one.named(keys, cursor.get(one.label))
             if one.state and any(one.is_push(key) for key in keys):
-                state[one.label] = one.state
+                state[one.label] = {**cursor.get(one.label, {}), **one.state}
         if state != cursor:
             yield State(state)
         yield Listing(complete=False)

@@ -132,12 +132,13 @@ class Reader:
         self.remote = remote
         self.label = remote.label
         self.state: dict[str, str] = {}
-        """Branch and commit, once they are known: the cursor's part of this repository."""
+        """The cursor's part of this repository: branch and commit, and that its items were seen."""
         self._reading = reading
         self._ctx = ctx
         self._options = options
         self._prefix = prefix
         self._head: Head | None = None
+        self._wanted: list[tuple[File, Verdict]] = []
         self._walker: Walker | None = None
         name = quote(remote.label, safe="")
         self._mirror = Mirror(
@@ -168,8 +169,9 @@ class Reader:
         """Bring the copy up to date: files first, then the items."""
         if self._has_files:
             self._pull_files()
-        for stream in self._streams:
-            self._walk(stream, full=full)
+        if self._streams:
+            self._walked.renew(self._streams, full=full)
+            self.state = {"items": "seen", **self.state}
 
     @property
     def changed(self) -> bool:
@@ -185,7 +187,7 @@ class Reader:
 
     def units(self) -> Iterator[Unit]:
         """All there is."""
-        yield from self._files(None)
+        yield from self._files()
         for path, version in self._reading.shelf.versions(self.remote.slug) if self._streams else ():
             if self._wants(path):
                 yield self._item_unit(path, version)
@@ -205,11 +207,8 @@ class Reader:
         if (pushed or files) and self._has_files:
             self._pull_files()
             since = (cursor or {}).get("commit")
-            moved = (
-                self._mirror.difference(since, self.state["commit"])
-                if pushed and since and self.state
-                else None
-            )
+            commit = self.state.get("commit")
+            moved = self._mirror.difference(since, commit) if pushed and since and commit else None
             now = (moved.now | files) if moved else None if pushed else files
             listed = set()
             for unit in self._files(now):
@@ -304,31 +303,28 @@ class Reader:
             )
         return self._walker
 
-    def _walk(self, stream: str, *, full: bool) -> None:
-        self._walked.walk(stream, full=full)
-
     def _pull_files(self) -> None:
         self._head = self._mirror.look()
         commit = self._mirror.update(self._head)
         self.state = {"branch": self._head.branch, "commit": commit} if commit else {}
-        self._mirror.ensure(file.oid for file, _ in self._listed(None))
+        self._wanted = self._listed(commit)
+        self._mirror.ensure(file.oid for file, _ in self._wanted)
 
-    def _listed(self, only: frozenset[str] | set[str] | None) -> Iterator[tuple[File, Verdict]]:
-        commit = self.state.get("commit")
+    def _listed(self, commit: str) -> list[tuple[File, Verdict]]:
+        """The files of this commit that are wanted."""
         if not commit:
-            return
+            return []
         files = list(self._mirror.tree(commit))
         rules = self._rules()
         said = self._attributes(commit, files)
-        for file in files:
-            if only is not None and file.path not in only:
-                continue
-            verdict = rules.verdict(file, said)
-            if verdict is not Verdict.LEAVE:
-                yield file, verdict
-        if rules.left_out and only is None:
+        verdicts = ((file, rules.verdict(file, said)) for file in files)
+        wanted: list[tuple[File, Verdict]] = [
+            (file, verdict) for file, verdict in verdicts if verdict is not Verdict.LEAVE
+        ]
+        if rules.left_out:
             counts = ", ".join(f"{count} {sort}" for sort, count in rules.left_out.most_common(12))
             self._ctx.log.info("%s: left out: %s", self.label, counts)
+        return wanted
 
     def _attributes(self, commit: str, files: list[File]) -> dict[str, dict[str, str]]:
         own = [file.oid for file in files if file.path.rpartition("/")[2] == ".gitattributes"]
@@ -350,10 +346,10 @@ class Reader:
             images=bool(options.ocr),
         )
 
-    def _files(self, only: frozenset[str] | set[str] | None) -> Iterator[Unit]:
-        if not self._has_files:
-            return
-        for file, verdict in self._listed(only):
+    def _files(self, only: frozenset[str] | set[str] | None = None) -> Iterator[Unit]:
+        for file, verdict in self._wanted:
+            if only is not None and file.path not in only:
+                continue
             key = key_of(file.path)
             data: dict[str, Any] = {"repository": self.label, "oid": file.oid}
             if verdict is Verdict.LOOK:

@@ -9,7 +9,7 @@ no news, so that its ETag answers for it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -55,15 +55,34 @@ class Walker:
     changed: int = 0
     """Items that came, changed or went."""
 
-    def walk(self, stream: str, *, full: bool) -> None:
-        """Bring the shelf up to date; `full`: also with what was deleted. Raises as `Client.get`."""
+    def renew(self, streams: Iterable[str], *, full: bool) -> None:
+        """Bring the shelf up to date; `full`: also with what was deleted. Raises as `Client.get`.
+
+        A full pass that was ended early, by a limit or a kill, goes on: what it has walked is not walked again.
+        """
+        name, now = f"{self.slug} pass", self.clock()
+        open_pass = self.shelf.mark(name)
+        if open_pass is not None and now - open_pass["touched"] > STALE_S:
+            open_pass = None
+        if full or open_pass is not None:
+            open_pass = {"began": open_pass["began"] if open_pass else now, "touched": now}
+            with self.shelf.writing():
+                self.shelf.set_mark(name, open_pass)
+        for stream in streams:
+            self.walk(stream, full_since=open_pass["began"] if open_pass else None)
+        with self.shelf.writing():
+            self.shelf.set_mark(name, None)
+
+    def walk(self, stream: str, *, full_since: float | None = None) -> None:
+        """One stream; in full where its last full walk is older than `full_since`."""
         name = f"{self.slug} {stream}"
         state: dict[str, Any] = self.shelf.mark(name) or {"number": 0}
         now = self.clock()
+        full = full_since is not None and state.get("full_at", 0.0) < full_since
         if state.get("rest_until", 0.0) > now and not full:
             return
         under_way = state.get("at")
-        if under_way is None or now - under_way["began"] > STALE_S:
+        if under_way is None or now - under_way["touched"] > STALE_S or (full and not under_way["full"]):
             state["at"] = self._begin(stream, state, full or self._is_due(stream, state, now), now)
         url: str = state["at"]["url"]
         while url:
@@ -97,7 +116,15 @@ class Walker:
         url = f"{self.client.api}/repos/{self.slug}{STREAMS[stream]}?{query}per_page={PER_PAGE}"
         if full:
             state["number"] += 1
-        return {"url": url, "first": url, "full": full, "began": now, "newest": "", "pages": 0}
+        return {
+            "url": url,
+            "first": url,
+            "full": full,
+            "began": now,
+            "touched": now,
+            "newest": "",
+            "pages": 0,
+        }
 
     def _read(self, stream: str, state: dict[str, Any], url: str, answer: Answer, known: Page | None) -> Page:
         at, number = state["at"], state["number"]
@@ -120,6 +147,7 @@ class Walker:
                 at["server_now"] = answer.now
                 at["newest"] = max((item.updated_at for item in items), default="")
             at["pages"] += 1
+            at["touched"] = self.clock()
             at["url"] = page.next
             if answer.poll_s:
                 state["rest_until"] = self.clock() + answer.poll_s
