@@ -133,7 +133,7 @@ class WebhooksTable(_Table):
     secrets: Annotated[tuple[str, ...], BeforeValidator(_secret_names)]
     max_body: Size = 26_000_000
     requests_per_second: Positive = 50.0
-    burst: Count = 1_000
+    burst: Count = 3_000
 
 
 class FarmTable(_Table):
