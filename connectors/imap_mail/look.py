@@ -37,8 +37,8 @@ class Known:
     messages: int
     modseq: int
     uids: str
-    flags: str = ""
-    """Digest of all flags, where the server keeps no MODSEQ."""
+    flags: int = -1
+    """Sum of all flags' marks, where the server keeps no MODSEQ; -1: unknown."""
 
     @classmethod
     def of(cls, value: Any) -> Known | None:
@@ -127,13 +127,12 @@ class Look:
             there, known = there - known, known & there
         if before is None or before.validity != mailbox.validity:
             known = Uids()
-        listed, digest = yield from self._new(mailbox, there)
-        flags = digest if not known else ""
-        after[mailbox.name] = _known(mailbox, known | listed, flags)
+        listed, marks = yield from self._new(mailbox, there)
+        after[mailbox.name] = _known(mailbox, known | listed, -1 if known else marks)
 
     def _changes(self, mailbox: Examined, before: Known, after: dict[str, Known]) -> Iterator[Item]:
         known = Uids.parse(before.uids)
-        gone, changed, digest = self._gone_and_changed(mailbox, before, known)
+        gone, changed, marks = self._gone_and_changed(mailbox, before, known)
         yield from self._gone(mailbox.name, mailbox.validity, gone)
         known = known - gone
         for uid in sorted(changed):
@@ -142,22 +141,22 @@ class Look:
         fresh = Uids()
         if mailbox.next > before.next:
             there = self.session.uids(mailbox, low=before.next, since=self.options.since)
-            fresh, _ = yield from self._new(mailbox, there)
-            digest = "" if fresh else digest
-        after[mailbox.name] = _known(mailbox, known | fresh, digest)
+            fresh, more = yield from self._new(mailbox, there)
+            marks = (marks + more) % _MARKS
+        after[mailbox.name] = _known(mailbox, known | fresh, marks)
 
     def _gone_and_changed(
         self, mailbox: Examined, before: Known, known: Uids
-    ) -> tuple[Uids, dict[int, list[str]], str]:
-        """UIDs that are gone; flags that changed, by UID; the digest of all where all had to be read."""
+    ) -> tuple[Uids, dict[int, list[str]], int]:
+        """UIDs that are gone; flags that changed, by UID; the sum of the marks where all had to be read."""
         gone = Uids()
         changed: dict[int, list[str]] = {}
         if before.next <= 1:
-            return gone, changed, ""
+            return gone, changed, 0
         if mailbox.modseq and before.modseq:
             resync = self.session.has("QRESYNC")
             if mailbox.modseq == before.modseq and mailbox.messages == before.messages:
-                return gone, changed, ""
+                return gone, changed, 0
             since = f"CHANGEDSINCE {before.modseq}" + (" VANISHED" if resync else "")
             self.session.vanished()
             for uid, flags in self._read_flags(mailbox, f"1:{before.next - 1}", [since]):
@@ -165,20 +164,20 @@ class Look:
             if resync:
                 for uids in self.session.vanished():
                     gone = gone | (known & uids)
-                return gone, changed, ""
-            return known - self.session.uids(mailbox), changed, ""
+                return gone, changed, 0
+            return known - self.session.uids(mailbox), changed, 0
         gone = known - self.session.uids(mailbox)
         if not self.options.flags:
-            return gone, changed, ""
-        digest = blake2b(digest_size=16)
+            return gone, changed, 0
+        marks = 0
         for chunk in (known - gone).newest_first(CHUNK):
             for uid, flags in self._read_flags(mailbox, str(Uids(chunk))):
                 changed[uid] = flags
-                digest.update(f"{uid} {flags}\n".encode())
+                marks = (marks + _mark(uid, flags)) % _MARKS
             self._breathe(f"flags of {mailbox.name}")
-        if digest.hexdigest() == before.flags:
+        if marks == before.flags:
             changed.clear()
-        return gone, changed, digest.hexdigest()
+        return gone, changed, marks
 
     def _read_flags(
         self, mailbox: Examined, uids: str, modifiers: list[str] | None = None
@@ -191,10 +190,10 @@ class Look:
 
     # -- what is told
 
-    def _new(self, mailbox: Examined, uids: Uids) -> Generator[Item, None, tuple[Uids, str]]:
-        """The units of these messages, newest first; returns those that were still there, and a flags digest."""
+    def _new(self, mailbox: Examined, uids: Uids) -> Generator[Item, None, tuple[Uids, int]]:
+        """The units of these messages, newest first; returns those still there, and the sum of their marks."""
         listed: list[int] = []
-        digest = blake2b(digest_size=16)
+        marks = 0
         for chunk in uids.newest_first(CHUNK):
             found = self._headers(mailbox, chunk)
             for uid in sorted(found, reverse=True):
@@ -203,10 +202,10 @@ class Look:
                 yield place.unit(self.options, version_of(headers, size))
                 if self.options.flags:
                     yield self._flags(place, flags)
-                digest.update(f"{uid} {flags}\n".encode())
+                marks = (marks + _mark(uid, flags)) % _MARKS
                 listed.append(uid)
             self._breathe(f"listing {mailbox.name}")
-        return Uids(listed), digest.hexdigest()
+        return Uids(listed), marks
 
     def _headers(self, mailbox: Examined, uids: list[int]) -> dict[int, tuple[bytes, int, list[str]]]:
         """What names a message, its size and its flags, by UID."""
@@ -251,11 +250,19 @@ class Look:
         self.ctx.progress(done=self.seen, message=message)
 
 
-def _known(mailbox: Examined, uids: Uids, flags: str) -> Known:
+def _known(mailbox: Examined, uids: Uids, marks: int) -> Known:
     return Known(
         mailbox.validity, mailbox.next, mailbox.messages, mailbox.modseq, str(uids),
-        "" if mailbox.modseq else flags,
+        -1 if mailbox.modseq else marks,
     )  # fmt: skip
+
+
+_MARKS = 1 << 62
+
+
+def _mark(uid: int, flags: list[str]) -> int:
+    """A number for a message with these flags; the sum of all tells whether any changed, in whatever order."""
+    return int.from_bytes(blake2b(f"{uid} {flags}".encode(), digest_size=7).digest())
 
 
 def _names(flags: Any) -> list[str]:
