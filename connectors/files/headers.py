@@ -16,6 +16,7 @@ from connectors.files.charset import decode
 
 _MOST_CHARS = 100_000
 _MOST_ADDRESSES = 2_000
+_WORD = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?\s]*\?=")
 _BETWEEN_WORDS = re.compile(r"(\?=)\s+(?==\?)")
 
 
@@ -58,11 +59,21 @@ def _octets(raw: str) -> str:
 
 def _words(text: str) -> str:
     try:
-        parts = decode_header(text)
+        return _joined(text)
+    except (HeaderParseError, ValueError):  # one of them is broken: each by itself, then
+        return _WORD.sub(lambda word: _alone(word[0]), text)
+
+
+def _alone(word: str) -> str:
+    try:
+        return _joined(word)
     except (HeaderParseError, ValueError):
-        return text
+        return word
+
+
+def _joined(text: str) -> str:
     read = []
-    for part, charset in parts:
+    for part, charset in decode_header(text):
         if isinstance(part, str):
             read.append(part)
         elif charset is None:
