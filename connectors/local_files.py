@@ -17,6 +17,7 @@ from pathspec import GitIgnoreSpec
 from pydantic import ByteSize, field_validator
 
 from connectors.files.extract import parts_of
+from connectors.files.folder import look_into
 from connectors.files.names import key_of, path_of, uri_of
 from connectors.files.ocr import missing_for
 from connectors.files.reading import open_beneath, read, version_of
@@ -84,7 +85,7 @@ class LocalFiles(Connector[LocalFilesOptions]):
 
     def check(self, ctx: Context[LocalFilesOptions]) -> str | None:
         try:
-            _look_into(ctx.options.path)
+            look_into(ctx.options.path)
         except SourceUnavailable as error:
             return str(error)
         return missing_for(ctx.options.ocr) or None if ctx.options.ocr else None
@@ -97,7 +98,7 @@ class LocalFiles(Connector[LocalFilesOptions]):
             images=bool(ctx.options.ocr),
             alive=lambda seen: ctx.progress(done=seen, message="listing"),
         )
-        identity = _look_into(root, cursor)
+        identity = look_into(root, cursor)
         if ctx.paths is None or any(_asks_for_all(root, key) for key in ctx.paths):
             yield from self._everything(ctx, walk, identity, cursor)
         else:
@@ -114,7 +115,7 @@ class LocalFiles(Connector[LocalFilesOptions]):
             files += 1
             yield _unit(ctx.options.path, found)
         _report(ctx.log, walk)
-        if _look_into(ctx.options.path, cursor) != identity:
+        if look_into(ctx.options.path, cursor) != identity:
             raise SourceUnavailable(f"the folder {ctx.options.path} was replaced while it was listed")
         if walk.unread:  # what it holds would count as deleted
             yield Listing(complete=False)
@@ -138,7 +139,7 @@ class LocalFiles(Connector[LocalFilesOptions]):
                     yield _unit(ctx.options.path, item)
         _report(ctx.log, walk)
         if gone:  # but not because the folder itself went
-            _look_into(ctx.options.path, cursor)
+            look_into(ctx.options.path, cursor)
         for key in gone:
             yield Gone(key)
         yield Listing(complete=False)
@@ -188,30 +189,6 @@ class LocalFiles(Connector[LocalFilesOptions]):
 
 def _unit(root: Path, found: Found) -> Unit:
     return Unit(key=key_of(found.path), version=version_of(found.status), uri=uri_of(f"{root}/{found.path}"))
-
-
-def _look_into(folder: Path, cursor: Any = None) -> list[int]:
-    """The folder's identity. Raises SourceUnavailable, in one sentence, where it cannot be listed.
-
-    A folder that held documents and is now empty and another one than before is a disk that is not mounted,
-    not a person who deleted everything.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            empty = next(entries, None) is None
-        status = folder.stat()
-    except FileNotFoundError as error:
-        raise SourceUnavailable(f"there is no folder {folder}") from error
-    except NotADirectoryError as error:
-        raise SourceUnavailable(f"{folder} is a file, not a folder") from error
-    except PermissionError as error:
-        raise SourceUnavailable(f"the folder {folder} may not be read by this user") from error
-    except OSError as error:
-        raise SourceUnavailable(f"the folder {folder} cannot be read: {error.strerror}") from error
-    identity = [status.st_dev, status.st_ino]
-    if empty and isinstance(cursor, dict) and cursor.get("documents") and cursor.get("folder") != identity:
-        raise SourceUnavailable(f"{folder} is empty and not the folder it was: is its disk mounted?")
-    return identity
 
 
 def _asks_for_all(root: Path, key: str) -> bool:

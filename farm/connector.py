@@ -25,12 +25,13 @@ UNIT, GONE, LISTING, PROGRESS, LOG.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar, get_args
 
 import msgspec
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic.fields import FieldInfo
 
 
 class _Line(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
@@ -176,6 +177,29 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class _NamesSecret:
+    """Marks an option whose value is a secret's name."""
+
+
+SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"), _NamesSecret()]
+"""The type of an option that names a secret, for `ctx.secret`; so `farm secrets list` knows who uses it."""
+
+
+def secret_names(options: BaseModel) -> list[str]:
+    """The secrets that these options name."""
+    return [
+        name
+        for field, about in type(options).model_fields.items()
+        if _names_secret(about) and isinstance(name := getattr(options, field), str) and name
+    ]
+
+
+def _names_secret(about: FieldInfo) -> bool:
+    kinds = [about.annotation, *get_args(about.annotation)]
+    marks = [*about.metadata, *(mark for kind in kinds for mark in getattr(kind, "__metadata__", ()))]
+    return any(isinstance(mark, _NamesSecret) for mark in marks)
+
+
 OptionsT = TypeVar("OptionsT", bound=BaseModel)
 OptionsT_co = TypeVar("OptionsT_co", bound=BaseModel, covariant=True)
 
@@ -192,6 +216,13 @@ class Context(Protocol[OptionsT_co]):
         """A folder of this attempt's own, removed after it."""
 
     @property
+    def cache(self) -> Path:
+        """A folder of the source's own, kept from job to job and shared by those that run at once.
+
+        For what would cost to fetch again. It may be gone at any time: nothing may depend on it but speed.
+        """
+
+    @property
     def log(self) -> logging.Logger: ...
     @property
     def stop_requested(self) -> bool:
@@ -200,6 +231,11 @@ class Context(Protocol[OptionsT_co]):
     @property
     def held(self) -> str:
         """EXTRACT: content hash of what the store holds for this unit, or empty."""
+
+    @property
+    def ahead(self) -> Iterator[Unit]:
+        """EXTRACT: the units that this worker is given next, in their order: what one request can bring together
+        with this one may be kept for them. Whether they come is not promised."""
 
     @property
     def paths(self) -> list[str] | None:
@@ -211,6 +247,10 @@ class Context(Protocol[OptionsT_co]):
     def timeout_s(self) -> float: ...
     def secret(self, name: str) -> str:
         """The secret of this name; raises Permanent where there is none."""
+
+    def throttle(self) -> bool:
+        """Call it before each request to the other side: waits for its turn under `[sources.NAME.limits]`,
+        all jobs of the source together. False: the farm asks for an early end; make no request and return."""
 
     def progress(self, done: int = 0, total: int | None = None, message: str = "") -> None:
         """Proof of life: resets the stall clock, and shows in `farm status`."""
@@ -236,6 +276,13 @@ class Connector(Generic[OptionsT]):
 
     def watch_path(self, options: OptionsT) -> Path | None:
         """The folder whose changes trigger event runs under `watch = true`; None where there is none."""
+        return None
+
+    def webhook_keys(self, options: OptionsT, event: str, payload: Mapping[str, Any]) -> list[str] | None:
+        """The unit keys, for `ctx.paths`, that a webhook delivery is about; None when it is none of ours.
+
+        Empty: it is ours and changes nothing that lands. Called in the farm's own process: pure, and quick.
+        """
         return None
 
     def watch_key(self, options: OptionsT, path: Path) -> str | None:

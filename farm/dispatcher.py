@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from farm import spool, sqlite
-from farm.core import fairness
+from farm.core import breaker, fairness
 from farm.core.admission import Budget
 from farm.core.job import Ending, Event, Finished, JobSpec, Launch, Limits, Outcome, RunType, Stage
 from farm.core.plan import Hold, Lane, Memory, Place, Running, View, plan
@@ -348,6 +348,7 @@ class Dispatcher:
             if not flight.over:
                 flight.over = True
                 self._charge(flight, finished)
+                self._hear(flight.launch.source, finished.endings)
             for ending in finished.endings:
                 if ending.outcome is not Outcome.SUCCEEDED:
                     failed.append(ending)
@@ -364,6 +365,18 @@ class Dispatcher:
         if ending.job_id not in flight.landing:
             flight.landing.add(ending.job_id)
             self.lander.put(self._entry(flight, ending))
+
+    def _hear(self, name: str, endings: Sequence[Ending]) -> None:
+        """A drain has to end: it counts attempts instead of waiting for a source, but for as long as was asked."""
+        source = self.sources.get(name)
+        for ending in endings:
+            if source is not None and (not self._drain or ending.retry_after_s is not None):
+                source.hear(self.ledger, ending)
+
+    def resting_until(self, name: str) -> float | None:
+        """When the open breaker of this source tries again."""
+        source = self.sources.get(name)
+        return source.resting_until(self.ledger.clock()) if source else None
 
     def _has_content(self, flight: InFlight, ending: Ending) -> bool:
         """A job with neither content nor a version to note has nothing to land."""
@@ -424,7 +437,7 @@ class Dispatcher:
                 job.run_id,
                 job.source,
                 [NewJob(Stage.EXTRACT, child.key, child.version, child.payload) for child in listing.step],
-                int(source.settings.priority),
+                max(int(source.settings.priority), job.priority),
                 cause=f"listed by job {job.id}",
                 listed=True,
             )
@@ -489,7 +502,8 @@ class Dispatcher:
                         weight=source.settings.weight,
                         virtual_s=source.virtual_s,
                         paused=source.paused,
-                        blocked="",
+                        blocked=breaker.sentence(source.fuse, now),
+                        trial=source.on_trial(now),
                         heads=heads,
                         ready=len(heads),
                         profile=profile,
@@ -533,6 +547,8 @@ class Dispatcher:
                 stall_s=settings.profile.stall_s,
                 memory_bytes=place.cap_bytes,
                 nice=settings.profile.nice,
+                requests_per_s=settings.requests_per_s,
+                burst=settings.burst,
             ),
             cpu=place.cpu,
         )

@@ -15,7 +15,7 @@ STORE = "store.db"
 LOCK = "farm.lock"
 GLANCE_S = 0.2
 """`owner` holds the lock for a moment when it is free: who wants it for life waits that long."""
-FOLDERS = ("spool", "beat", "scratch", "logs")
+FOLDERS = ("spool", "beat", "scratch", "cache", "logs")
 
 
 def prepare(home: Path) -> None:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from farm.core.job import Event, RunType, Stage
+from farm.core.job import Event, Priority, RunType, Stage
 from farm.errors import NotPossible
 from farm.ledger.ledger import Ledger, NewJob, OpenRun
 from farm.settings import SourceSettings
 
 WATCHFUL = "again"
 """Key of the discover job that looks once more in a run whose first look has begun."""
+
+EVENT_PATHS = 1_000
+"""Most keys that one event job is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,8 @@ class Request:
     trigger_key: str | None = None
     actor: str = ""
     paths: tuple[str, ...] | None = None
+    priority: Priority | None = None
+    """None: the source's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,8 @@ def admit(ledger: Ledger, request: Request) -> Answer:
 
 def _event(ledger: Ledger, request: Request, open_run: OpenRun | None) -> Answer:
     joins = open_run is not None and open_run.active
+    if joins and open_run and _add_to_waiting(ledger, request):
+        return Answer(open_run.id, coalesced=True)
     run_id = (
         open_run.id
         if joins and open_run
@@ -80,6 +87,20 @@ def _event(ledger: Ledger, request: Request, open_run: OpenRun | None) -> Answer
         return Answer(None, coalesced=True)
     _look(ledger, request, run_id, f"event:{ledger.next_job_id()}")
     return Answer(run_id, coalesced=joins)
+
+
+def _add_to_waiting(ledger: Ledger, request: Request) -> bool:
+    """Whether an event job that has not begun took these keys along with its own: a burst needs one look."""
+    waiting = ledger.waiting_event(request.source.name, _priority(request))
+    if waiting is None:
+        return False
+    job_id, payload = waiting
+    asked = json.loads(payload)
+    paths = list(dict.fromkeys([*asked["paths"], *(request.paths or ())]))
+    if len(paths) > EVENT_PATHS:
+        return False
+    ledger.ask_otherwise(job_id, json.dumps({**asked, "paths": paths}))
+    return True
 
 
 def _join_discover(ledger: Ledger, request: Request, open_run: OpenRun, job_id: int) -> Answer:
@@ -100,11 +121,15 @@ def _look(ledger: Ledger, request: Request, run_id: int, key: str) -> None:
         run_id,
         request.source.name,
         [NewJob(Stage.DISCOVER, key=key, payload=payload)],
-        int(request.source.priority),
+        _priority(request),
         cause=request.trigger,
         actor=request.actor or request.trigger,
     )
     ledger.touch_run(run_id)
+
+
+def _priority(request: Request) -> int:
+    return int(request.source.priority if request.priority is None else request.priority)
 
 
 def _clear_quarantined_discover(ledger: Ledger, source: str) -> None:

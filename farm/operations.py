@@ -79,7 +79,8 @@ class Operations:
     def run(
         self, source: str, *, actor: str, type: str = "incremental", paths: Sequence[str] | None = None
     ) -> dict[str, Any]:
-        """Have a source pulled in now."""
+        """Have a source pulled in now, whatever its breaker says."""
+        self._close_fuse(self._source(source).name, actor)
         answer = intake.admit(
             self.ledger,
             intake.Request(
@@ -133,14 +134,34 @@ class Operations:
         self.ledger.connection.execute(
             "UPDATE source SET paused_at = NULL, paused_by = '' WHERE name = ?", (name,)
         )
+        self._close_fuse(name, actor)
         log(Name.SOURCE_RESUMED, source=name, actor=actor)
         return {"paused": False}
+
+    def _close_fuse(self, name: str, actor: str) -> None:
+        """The other side is said to be back: what rested for it goes on."""
+        row = self.ledger.connection.execute(
+            "DELETE FROM fuse WHERE source = ? RETURNING until", (name,)
+        ).fetchone()
+        if row is None or row[0] is None:
+            return
+        resting = self._select(
+            "source = ? AND state = 'retrying' AND due_at <= ? AND outcome IN ('transient', 'rate_limited')",
+            (name, row[0]),
+        )
+        self.ledger.move(resting, Event.RETRY, cause="its source's breaker was closed", actor=actor)
+        log(Name.BREAKER_CLOSED, source=name, actor=actor)
 
     def remove_source(self, name: str, *, actor: str, purge: bool = False) -> dict[str, Any]:
         """Cancel what it has open, forget its schedule; with `purge` its documents go too."""
         ids = self._select("source = ? AND state NOT IN ('succeeded', 'cancelled')", (name,))
         changed = self._change(ids, Event.CANCEL, actor, cause="its source was removed")
-        for table, column in (("schedule", "source"), ("usage", "source"), ("source", "name")):
+        for table, column in (
+            ("schedule", "source"),
+            ("usage", "source"),
+            ("fuse", "source"),
+            ("source", "name"),
+        ):
             self.ledger.connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (name,))
         if purge:
             self.live.purge(name)

@@ -23,6 +23,9 @@ GROUP = "farm.connectors"
 
 BUILT_IN: Mapping[str, str] = {
     "command": "connectors.command:Command",
+    "github": "connectors.github:GitHub",
+    "imap": "connectors.imap:Imap",
+    "obsidian": "connectors.obsidian:Obsidian",
     "local_files": "connectors.local_files:LocalFiles",
 }
 """The same as in pyproject.toml, which a test compares; here so that a worker finds them in no time."""
@@ -42,11 +45,12 @@ def names() -> list[str]:
 
 
 def profile_of(name: str) -> dict[str, dict[str, Any]]:
-    """The default `profile` and `retry` tables of a connector, as its TOML files have them."""
+    """The default `profile`, `retry` and `limits` tables of a connector, as its TOML files have them."""
     default, own = _profile_file("default"), _profile_file(_stem(name))
     profile = {**default.get("profile", {}), **own.get("profile", {})}
     retry = layered_retry(default.get("retry", {}), own.get("retry", {}))
-    return {"profile": profile, "retry": retry}
+    limits = {**default.get("limits", {}), **own.get("limits", {})}
+    return {"profile": profile, "retry": retry, "limits": limits}
 
 
 def layered_retry(*tables: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,19 +10,47 @@ import dataclasses
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from farm import registry
+from farm.core.breaker import FusePolicy
 from farm.core.job import Outcome, Priority
 from farm.core.profile import Profile
 from farm.core.retry import CLASSES, Override, RetryPolicy, Strategy
 from farm.errors import ConfigErrors, UnknownConnector
-from farm.tables import FarmTable, ProfileTable, RetryFields, RetryTable, SourceTable, close_to, validated
+from farm.tables import (
+    FarmTable,
+    LimitsTable,
+    ProfileTable,
+    RetryFields,
+    RetryTable,
+    SourceTable,
+    close_to,
+    validated,
+)
 
 RESCAN_S = 900.0
 """How often a watched source is listed in full all the same, unless it says otherwise."""
+
+
+RECONCILE_S = 3600.0
+"""How often a source that hears webhooks is listed all the same: a delivery that is missed is not sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    """The [farm.webhooks] table."""
+
+    host: str
+    port: int
+    secrets: tuple[str, ...]
+    """Names. Either is good: while one takes the other's place."""
+    max_body_bytes: int
+    per_s: float
+    """Deliveries that one sender may make, and how many of them at once."""
+    burst: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +61,8 @@ class FarmSettings:
     cpu: float | None = None
     memory_bytes: int | None = None
     grace_s: float = 10.0
+    webhooks: WebhookSettings | None = None
+    """None: no listener."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +82,10 @@ class SourceSettings:
     options_json: str
     profile: Profile
     retry: RetryPolicy
+    fuse: FusePolicy = field(default_factory=FusePolicy)
+    requests_per_s: float = 0.0
+    """How often its connector may ask the other side, all jobs together; 0: as often as it likes."""
+    burst: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +99,7 @@ class Settings:
         profile, retry = _profile("", {}, "", []), _retry("", {}, "", [])
         assert profile is not None
         assert retry is not None
-        return _settled(name, SourceTable(connector="none"), "{}", profile, retry)
+        return _settled(name, SourceTable(connector="none"), "{}", profile, retry, LimitsTable())
 
 
 def load(config: Path) -> Settings:
@@ -103,12 +137,35 @@ def parse(text: str, config: Path) -> Settings:
     for name, table in tables.items():
         source = _source(name, table, config.absolute().parent, errors)
         if source:
+            if farm and farm.webhooks:
+                source = _reconciled(source)
             sources[name] = source
     if errors or farm is None:
         raise ConfigErrors(errors, str(config))
     return Settings(
-        FarmSettings(farm.workers, farm.cpu, farm.memory, farm.grace), sources, config=config.absolute()
+        FarmSettings(farm.workers, farm.cpu, farm.memory, farm.grace, _webhooks(farm)),
+        sources,
+        config=config.absolute(),
     )
+
+
+def _webhooks(farm: FarmTable) -> WebhookSettings | None:
+    table = farm.webhooks
+    if table is None:
+        return None
+    return WebhookSettings(
+        table.host, table.port, table.secrets, table.max_body, table.requests_per_second, table.burst
+    )
+
+
+def _reconciled(source: SourceSettings) -> SourceSettings:
+    """With a schedule, where it hears webhooks and has none of its own."""
+    from farm.connector import Connector
+
+    hears = registry.load(source.connector).webhook_keys is not Connector.webhook_keys
+    if not hears or source.every_s is not None or source.cron is not None:
+        return source
+    return dataclasses.replace(source, every_s=RECONCILE_S)
 
 
 def _source(name: str, table: Any, folder: Path, errors: list[str]) -> SourceSettings | None:
@@ -127,16 +184,17 @@ def _source(name: str, table: Any, folder: Path, errors: list[str]) -> SourceSet
     )
     profile = _profile(known, table.get("profile", {}), f"{place}.profile", errors)
     retry = _retry(known, table.get("retry", {}), f"{place}.retry", errors)
+    limits = _limits(known, table.get("limits", {}), f"{place}.limits", errors)
     errors.extend(_clashes(table, place))
     if table.get("watch") is True and not watched:
         errors.append(f"{place}.watch: the connector {known!r} has no folder to watch; use every or cron")
-    if len(errors) > before or found is None or profile is None or retry is None:
+    if len(errors) > before or found is None or profile is None or retry is None or limits is None:
         return None
-    return _settled(name, found, options, profile, retry)
+    return _settled(name, found, options, profile, retry, limits)
 
 
 def _settled(
-    name: str, found: SourceTable, options: str, profile: Profile, retry: RetryPolicy
+    name: str, found: SourceTable, options: str, profile: Profile, retry: RetryPolicy, limits: LimitsTable
 ) -> SourceSettings:
     return SourceSettings(
         name=name,
@@ -151,6 +209,9 @@ def _settled(
         options_json=options,
         profile=profile,
         retry=retry,
+        fuse=FusePolicy(limits.failures, limits.cool, max_s=max(limits.cool, limits.cool_max)),
+        requests_per_s=limits.requests_per_second or 0.0,
+        burst=limits.burst,
     )
 
 
@@ -199,6 +260,11 @@ def _profile(connector: str, own: Any, place: str, errors: list[str]) -> Profile
         batch=found.batch,
         nice=found.nice,
     )
+
+
+def _limits(connector: str, own: Any, place: str, errors: list[str]) -> LimitsTable | None:
+    own = own if isinstance(own, dict) else {}
+    return validated(LimitsTable, {**registry.profile_of(connector)["limits"], **own}, place, errors)
 
 
 def _retry(connector: str, own: Any, place: str, errors: list[str]) -> RetryPolicy | None:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from farm.core import retry
+from farm.core.breaker import accuses
 from farm.core.job import Ending, Event, Outcome
 from farm.core.lifecycle import event_of
 from farm.core.profile import Profile, raised
@@ -26,11 +27,17 @@ class Settler:
     """Writes endings down; what follows from them is core's to decide."""
 
     def __init__(
-        self, ledger: Ledger, settings_of: Callable[[str], SourceSettings], chance: Callable[[], float]
+        self,
+        ledger: Ledger,
+        settings_of: Callable[[str], SourceSettings],
+        chance: Callable[[], float],
+        resting_until: Callable[[str], float | None] = lambda source: None,
     ) -> None:
+        """`resting_until`: when the open breaker of this source tries again."""
         self.ledger = ledger
         self.settings_of = settings_of
         self.chance = chance
+        self.resting_until = resting_until
 
     def succeeded(self, endings: Sequence[Ending]) -> None:
         """These jobs are done, and their content, if any, has landed."""
@@ -86,6 +93,9 @@ class Settler:
             reason=ending.reason,
             message=ending.message,
             memory_bytes=_more_memory(settings.profile, job, ending),
+            resting_until=(
+                self.resting_until(job.source) if accuses(ending.outcome, ending.unavailable) else None
+            ),
         )
         if isinstance(verdict, GoBack):
             return None

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from msgspec.structs import astuple
 
+from farm.core import breaker
+from farm.core.breaker import Fuse, FusePolicy, Position
 from farm.core.job import Ending, Outcome, Priority, Stage
 from farm.core.profile import Profile, Reservation, Sample, reserve
 from farm.core.retry import RetryPolicy
 from farm.ledger.ledger import Ledger
 from farm.settings import SourceSettings
+from farm.telemetry import Name, log
 
 SAMPLES = 200
 TELLING = frozenset(Outcome) - {Outcome.LOST, Outcome.INTERRUPTED, Outcome.CANCELLED, Outcome.CRASHED}
@@ -25,6 +29,7 @@ class Source:
     def __init__(self, settings: SourceSettings) -> None:
         self.settings = settings
         self.paused = False
+        self.fuse = breaker.CLOSED
         self.virtual_s = 0.0
         self.served_s = 0.0
         self.samples: dict[Stage, deque[Sample]] = {stage: deque(maxlen=SAMPLES) for stage in Stage}
@@ -40,6 +45,10 @@ class Source:
         ).fetchone()
         if row:
             self.paused, self.virtual_s, self.served_s = bool(row[0]), row[1], row[2]
+        fuse = ledger.connection.execute(
+            "SELECT failures, opened, until, message FROM fuse WHERE source = ?", (name,)
+        ).fetchone()
+        self.fuse = Fuse(*fuse) if fuse else breaker.CLOSED
         for stage, samples in ledger.connection.execute(
             "SELECT stage, samples FROM usage WHERE source = ?", (name,)
         ):
@@ -71,6 +80,54 @@ class Source:
                 ),
             )
         self._unsaved.clear()
+
+    def hear(self, ledger: Ledger, ending: Ending) -> None:
+        """What this ending says about the other side; in the caller's transaction."""
+        now = ledger.clock()
+        fuse = breaker.after(
+            self.fuse,
+            ending.outcome,
+            now=now,
+            policy=self._fuse_policy(),
+            unavailable=ending.unavailable,
+            retry_after_s=ending.retry_after_s,
+            message=ending.message,
+        )
+        if fuse is self.fuse or fuse == self.fuse:
+            return
+        was, self.fuse = self.fuse, fuse
+        if fuse == breaker.CLOSED:
+            ledger.connection.execute("DELETE FROM fuse WHERE source = ?", (self.settings.name,))
+            if was.until is not None:
+                log(Name.BREAKER_CLOSED, source=self.settings.name)
+            return
+        ledger.connection.execute(
+            "INSERT OR REPLACE INTO fuse (source, failures, opened, until, message) VALUES (?, ?, ?, ?, ?)",
+            (self.settings.name, fuse.failures, fuse.opened, fuse.until, fuse.message),
+        )
+        if fuse.until is not None and fuse.until != was.until:
+            rest_s = fuse.until - now
+            log(
+                Name.BREAKER_OPENED,
+                source=self.settings.name,
+                rest_s=rest_s,
+                failures=fuse.failures,
+                why=fuse.message,
+            )
+
+    def resting_until(self, now: float) -> float | None:
+        """When its breaker tries again; None while it is not open."""
+        return self.fuse.until if self.fuse.position(now) is Position.OPEN else None
+
+    def on_trial(self, now: float) -> bool:
+        """Whether one job at a time is to show that the other side is back."""
+        return self.fuse.position(now) is Position.HALF_OPEN
+
+    def _fuse_policy(self) -> FusePolicy:
+        """It opens at the latest when a job would be given up: an outage is waited for, not counted."""
+        policy = self.settings.fuse
+        most = self.settings.retry.of(Outcome.TRANSIENT).max_attempts
+        return replace(policy, failures=min(policy.failures, most))
 
     def settle_in(self, settings: SourceSettings) -> None:
         """New settings; what was measured stays."""

@@ -20,8 +20,10 @@ from typing import Any
 
 from farm import control, machine, sqlite, telemetry
 from farm import home as homes
+from farm.core import breaker
 from farm.core.admission import Budget
 from farm.core.job import Event
+from farm.deliveries import Deliveries
 from farm.dispatcher import PRESSED, Dispatcher
 from farm.errors import DiskFull, FarmError, NotPossible
 from farm.intake import Request, admit
@@ -30,6 +32,7 @@ from farm.ledger.ledger import Ledger
 from farm.operations import Offline, Operations
 from farm.recovery import recover
 from farm.reserve import Reserve
+from farm.secrets import resolve
 from farm.settings import Settings, SourceSettings, load
 from farm.settle import Settler
 from farm.signals import Ear
@@ -38,6 +41,7 @@ from farm.store.store import Store
 from farm.telemetry import Name, log
 from farm.triggers.clock import Clock, Schedule
 from farm.triggers.watches import Watches
+from farm.triggers.webhooks import Listener
 from farm.workers import reaper
 from farm.workers.pool import Pool
 
@@ -82,6 +86,7 @@ class Farm:
         self.started_at = time.time()
         self._stack = ExitStack()
         self._asked_to_stop = False
+        self._webhooks: Listener | None = None
 
     def start(self) -> None:
         home, settings, stack = self.home, self.settings, self._stack
@@ -96,7 +101,9 @@ class Farm:
         self.sources = {name: Source(source) for name, source in settings.sources.items()}
         for source in self.sources.values():
             source.load(self.ledger)
-        self.settler = Settler(self.ledger, self.settings_of, random.random)
+        self.settler = Settler(
+            self.ledger, self.settings_of, random.random, lambda source: self.dispatcher.resting_until(source)
+        )
         salvaged = recover(self.ledger, self.settler, home)
         self.lander = Lander(home / homes.STORE, wake=self._ring)
         self.lander.start()
@@ -123,6 +130,7 @@ class Farm:
         )
         for item in salvaged:
             self.dispatcher.adopt(item.launch, item.finished)
+        self._deliveries = Deliveries(self.ledger, lambda: self.sources, self.dispatcher.call)
         self.operations = Operations(self.ledger, settings.sources, self)
         server = control.Server(home, self.handle, _control_failed)
         server.start()
@@ -212,7 +220,27 @@ class Farm:
         self.watches = Watches(self._watch_fired, self._degraded)
         self._stack.callback(self.watches.close)
         self.watches.reload(self.settings.sources.values())
+        self._stack.callback(self._stop_hearing)
+        self._hear_webhooks()
         self.clock.start()
+
+    def _hear_webhooks(self) -> None:
+        """Listen as farm.toml says; raises FarmError where that cannot be, and then all is as before."""
+        settings = self.settings.farm.webhooks
+        if settings is None:
+            self._stop_hearing()
+            return
+        found = tuple(resolve(name, home=self.home) for name in settings.secrets)
+        if self._webhooks is not None and self._webhooks.hears(settings, found):
+            return
+        self._stop_hearing()
+        self._webhooks = Listener(settings, found, self._deliveries.receive)
+        self._webhooks.start()
+
+    def _stop_hearing(self) -> None:
+        if self._webhooks is not None:
+            self._webhooks.close()
+        self._webhooks = None
 
     def _note_schedules(self) -> None:
         """Have the ledger say when each source fires next."""
@@ -304,10 +332,18 @@ class Farm:
         result = self.operations.perform(op, args, actor)
         if op in ("pause_source", "resume_source"):
             self.sources[args["name"]].paused = bool(result["paused"])
+        if op in ("resume_source", "run"):
+            self.sources[args.get("name") or args["source"]].fuse = breaker.CLOSED
         return result
 
     def _status(self) -> dict[str, Any]:
-        return {"pid": os.getpid(), "started_at": self.started_at, **self.dispatcher.status()}
+        webhooks = self._webhooks.facts() if self._webhooks else None
+        return {
+            "pid": os.getpid(),
+            "started_at": self.started_at,
+            "webhooks": webhooks,
+            **self.dispatcher.status(),
+        }
 
     def _reload(self) -> dict[str, Any]:
         """Read farm.toml again; nothing changes when it has errors."""
@@ -332,6 +368,7 @@ class Farm:
             self.clock.reload(settings.sources.values())
             self.dispatcher.call(self._note_schedules)
             self.watches.reload(settings.sources.values())
+            self._hear_webhooks()
         log(Name.SETTINGS_LOADED, sources=len(settings.sources))
         return changed
 

@@ -110,11 +110,38 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _port(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 65535:
+        raise ValueError(f"{value!r} must be a port, from 1 to 65535 (0: any that is free)")
+    return value
+
+
+def _secret_names(value: Any) -> tuple[str, ...]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(
+            f"{value!r} must be the name of a secret, or of two while one takes the other's place"
+        )
+    if not 1 <= len(names) <= 2:
+        raise ValueError("name one secret, or two while one takes the other's place")
+    return tuple(names)
+
+
+class WebhooksTable(_Table):
+    host: StrictStr = "127.0.0.1"
+    port: Annotated[int, BeforeValidator(_port)] = 8787
+    secrets: Annotated[tuple[str, ...], BeforeValidator(_secret_names)]
+    max_body: Size = 26_000_000
+    requests_per_second: Positive = 50.0
+    burst: Count = 3_000
+
+
 class FarmTable(_Table):
     workers: Annotated[int, BeforeValidator(_workers)] = Field("auto", validate_default=True)
     cpu: Annotated[float | None, BeforeValidator(_farm_cpu)] = None
     memory: Annotated[int | None, BeforeValidator(_farm_memory)] = None
     grace: Duration = 10.0
+    webhooks: WebhooksTable | None = None
 
 
 class SourceTable(_Table):
@@ -129,6 +156,7 @@ class SourceTable(_Table):
     options: dict[str, Any] = {}
     profile: dict[str, Any] = {}
     retry: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
 
 
 class ProfileTable(_Table):
@@ -142,6 +170,14 @@ class ProfileTable(_Table):
     stall: Duration
     batch: Annotated[int, Field(ge=1, le=1024, strict=True)]
     nice: Annotated[int, Field(ge=0, le=19, strict=True)]
+
+
+class LimitsTable(_Table):
+    requests_per_second: Positive | None = None
+    burst: Count = 1
+    failures: Count = 5
+    cool: Duration = 15.0
+    cool_max: Duration = 900.0
 
 
 class RetryFields(_Table):

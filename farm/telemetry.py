@@ -34,6 +34,9 @@ class Name(StrEnum):
     SETTINGS_REFUSED = "settings.refused"
     TRIGGER_FIRED = "trigger.fired"
     TRIGGER_REFUSED = "trigger.refused"
+    WEBHOOK_RECEIVED = "webhook.received"
+    WEBHOOK_REFUSED = "webhook.refused"
+    WEBHOOK_LISTENING = "webhook.listening"
     RUN_STARTED = "run.started"
     RUN_FINISHED = "run.finished"
     JOBS_SUBMITTED = "jobs.submitted"
@@ -65,6 +68,7 @@ LEVELS = {
     Name.FARM_PRESSED: logging.WARNING,
     Name.SETTINGS_REFUSED: logging.ERROR,
     Name.TRIGGER_REFUSED: logging.WARNING,
+    Name.WEBHOOK_REFUSED: logging.WARNING,
     Name.JOB_QUARANTINED: logging.WARNING,
     Name.LANDING_FAILED: logging.ERROR,
     Name.LINES_REJECTED: logging.WARNING,

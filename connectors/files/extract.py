@@ -16,7 +16,11 @@ _ESCAPED_IN_JSON = dict.fromkeys([*range(32), ord('"'), ord("\\"), 127])
 
 def parts_of(data: bytes, path: str, *, ocr: str = "") -> Parts:
     """The content of a file of this path. Raises InvalidInput where nobody could read it."""
-    parts = _read(data, path, ocr)
+    return bounded(_read(data, path, ocr))
+
+
+def bounded(parts: Parts) -> Parts:
+    """These parts, if a line of the protocol can hold them. Raises InvalidInput where not even their text fits."""
     size = _size(parts.text)
     if size > MAX_TEXT_BYTES:
         raise InvalidInput(f"too much text: {size / 1e6:,.0f} MB, and a document may hold 48 MB")

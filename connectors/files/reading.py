@@ -58,10 +58,11 @@ def open_beneath(root: Path, path: str) -> int:
     return descriptor
 
 
-def read(descriptor: int, *, max_bytes: int) -> Content:
+def read(descriptor: int, *, max_bytes: int, may_be_empty: bool = False) -> Content:
     """Read the file behind this descriptor whole, and close it.
 
-    Raises InvalidInput when it is empty or larger than `max_bytes`, Transient when it changed meanwhile.
+    Raises InvalidInput when it is empty (unless it may be) or larger than `max_bytes`, Transient when it changed
+    meanwhile.
     """
     with os.fdopen(descriptor, "rb", buffering=0) as file:
         before = os.fstat(descriptor)
@@ -74,7 +75,7 @@ def read(descriptor: int, *, max_bytes: int) -> Content:
         after = os.fstat(descriptor)
     if version_of(before) != version_of(after) or len(data) != before.st_size:
         raise Transient("changed while it was read")
-    if not data:
+    if not data and not may_be_empty:
         raise InvalidInput("empty file")
     return Content(data, blake2b(data, digest_size=16).hexdigest(), before.st_mtime)
 

@@ -19,8 +19,9 @@ from farm.cli.command import Lazy, LazyGroup, format_option
 COMMANDS = {
     "Set up": {
         "init": Lazy("farm.cli.init", "Write a commented farm.toml."),
-        "add": Lazy("farm.cli.add", "Make a source from a folder."),
+        "add": Lazy("farm.cli.add", "Make a source from a folder, vault, mailbox or repository."),
         "connectors": Lazy("farm.cli.connectors", "List the kinds of system that can be read."),
+        "secrets": Lazy("farm.cli.secrets", "Set, list, test, remove secrets."),
         "completion": Lazy("farm.cli.completion", "Print a completion script for your shell."),
     },
     "Work": {

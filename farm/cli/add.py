@@ -1,10 +1,8 @@
-"""`farm add`: a folder becomes a source."""
+"""`farm add`: a folder, a vault, a mailbox or a repository becomes a source."""
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 from typing import Any
 
 import click
@@ -13,9 +11,10 @@ from farm import control, home
 from farm.cli import config_file, show
 from farm.cli.app import App, pass_app
 from farm.cli.command import command, format_option
+from farm.cli.recognise import PATTERNS, SECRET, WATCHED, Recognised, recognise
 from farm.errors import FarmError, FarmNotRunning
 
-CONNECTOR = "local_files"
+FOLDERS = frozenset(PATTERNS)
 
 
 @command(
@@ -23,10 +22,17 @@ CONNECTOR = "local_files"
         "farm add ~/Documents",
         "farm add ~/notes --name vault --every 1h",
         "farm add ~/src --include '*.md' --exclude build/",
+        "farm add imaps://ada@mail.example.org/",
+        "farm add https://github.com/python/cpython",
     ]
 )
-@click.argument("paths", nargs=-1, required=True, metavar="FOLDER...", type=click.Path(path_type=Path))
+@click.argument("what", nargs=-1, required=True, metavar="WHAT...")
 @click.option("--name", metavar="NAME", help="The source's name; by default the folder's.")
+@click.option(
+    "--connector",
+    type=click.Choice(sorted(FOLDERS)),
+    help="What to read a folder as, where it is not what it looks like.",
+)
 @click.option(
     "--every", default="15m", show_default=True, metavar="TIME", help="How often it is read in full."
 )
@@ -39,39 +45,49 @@ CONNECTOR = "local_files"
 @pass_app
 def add(
     app: App,
-    paths: tuple[Path, ...],
+    what: tuple[str, ...],
     name: str | None,
+    connector: str | None,
     every: str,
     watch: bool,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
 ) -> None:
-    """Make a source from each FOLDER: write it into farm.toml, and tell the running farm.
+    """Make a source from each WHAT: write it into farm.toml, and tell the running farm.
 
-    The state folder and farm.toml are made when there are none. Adding a folder twice changes nothing.
+    WHAT is a folder, an Obsidian vault (a folder with .obsidian in it), a git repository (its folder or its
+    address), or a mailbox (imaps://USER@HOST/). The state folder and farm.toml are made when there are none.
+    Adding a thing twice changes nothing.
     """
-    if name and len(paths) > 1:
-        raise click.UsageError("--name goes with one folder.")
-    folders = [_folder(path) for path in paths]
+    if name and len(what) > 1:
+        raise click.UsageError("--name goes with one source.")
+    patterns = {key: list(value) for key, value in (("include", include), ("exclude", exclude)) if value}
+    chosen = [recognise(word, connector) for word in what]
+    for one in chosen:
+        if unfit := patterns.keys() - PATTERNS.get(one.connector, set()):
+            raise click.UsageError(f"--{min(unfit)} does not go with {one.connector}.")
     home.prepare(app.home)
     rows: list[dict[str, Any]] = []
+    needing: list[str] = []
     with config_file.edited(app.config) as document:
-        for folder in folders:
+        for one in chosen:
             taken: dict[str, Any] = document.get("sources", {})
-            known = _source_of(taken, folder)
+            known = next((str(source) for source, table in taken.items() if one.is_same(table)), None)
             if known is not None and name in (None, known):
-                rows.append({"source": known, "path": str(folder), "added": False})
+                rows.append(_row(known, one, added=False))
                 continue
             if name is not None and name in taken:
                 raise FarmError(f"there is a source {name!r} already: choose another --name")
-            options: dict[str, Any] = {"path": str(folder)}
-            options |= {
-                key: list(value) for key, value in (("include", include), ("exclude", exclude)) if value
-            }
-            chosen = name or unique(folder, taken)
-            table = {"connector": CONNECTOR, "every": every, "watch": watch, "options": options}
-            config_file.append_source(document, chosen, table)
-            rows.append({"source": chosen, "path": str(folder), "added": True})
+            source = name or unique(one.stem, taken)
+            options = {**one.options, **patterns}
+            if one.needs_secret:
+                options[SECRET] = source
+                needing.append(source)
+            table: dict[str, Any] = {"connector": one.connector, "every": every}
+            if one.connector in WATCHED:
+                table["watch"] = watch
+            config_file.append_source(document, source, {**table, "options": options})
+            rows.append(_row(source, one, added=True))
     running = _tell(app) if any(row["added"] for row in rows) else control.answers(app.home)
     if app.json:
         show.as_json(rows)
@@ -80,45 +96,30 @@ def add(
         click.echo(
             f"{'added' if row['added'] else 'there already:'} {row['source']} ({show.printable(row['path'])})"
         )
+    for source in needing:
+        click.echo(f"next: `{app.say(f'secrets set {source}')}`", err=True)
     if not running:
         click.echo(f"next: `{app.say('start')}`", err=True)
 
 
-def unique(folder: Path, taken: dict[str, Any]) -> str:
-    """A name for the folder that no other source has.
+def _row(source: str, one: Recognised, *, added: bool) -> dict[str, Any]:
+    return {"source": source, "path": one.place, "added": added}
 
-    >>> unique(Path("/home/ada/My Documents"), {})
+
+def unique(stem: str, taken: dict[str, Any]) -> str:
+    """A name that no other source has.
+
+    >>> unique("My Documents", {})
     'my-documents'
-    >>> unique(Path("/mnt/notes"), {"notes": {}, "notes-2": {}})
+    >>> unique("notes", {"notes": {}, "notes-2": {}})
     'notes-3'
     """
-    stem = re.sub(r"[^a-z0-9_]+", "-", folder.name.lower()).strip("-_")[:60] or "files"
+    stem = re.sub(r"[^a-z0-9_]+", "-", stem.lower()).strip("-_")[:60] or "files"
     number, name = 1, stem
     while name in taken:
         number += 1
         name = f"{stem}-{number}"
     return name
-
-
-def _folder(path: Path) -> Path:
-    absolute = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100  # a link in it stays the way its owner sees it
-    if not absolute.exists():
-        raise FarmError(f"there is no folder {absolute}")
-    if not absolute.is_dir():
-        raise FarmError(
-            f"{absolute} is a file, not a folder: add its folder, with --include {absolute.name!r}"
-        )
-    if not os.access(absolute, os.R_OK | os.X_OK):
-        raise FarmError(f"the folder {absolute} may not be read by this user")
-    return absolute
-
-
-def _source_of(sources: dict[str, Any], folder: Path) -> str | None:
-    for name, table in sources.items():
-        path = table.get("options", {}).get("path") if table.get("connector") == CONNECTOR else None
-        if path is not None and Path(os.path.abspath(Path(str(path)).expanduser())) == folder:  # noqa: PTH100
-            return str(name)
-    return None
 
 
 def _tell(app: App) -> bool:

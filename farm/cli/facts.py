@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from farm.ledger import views
+from farm.words import when
 
 if TYPE_CHECKING:
     import sqlite3
@@ -15,23 +17,34 @@ Row = dict[str, Any]
 _OPEN = ("pending", "running", "retrying", "paused", "quarantined")
 
 
-def sources(app: App, db: sqlite3.Connection) -> list[Row]:
-    """Configured sources in the file's order, then those that are not any more but have work left."""
+def sources(app: App, db: sqlite3.Connection, *, limits: bool = False) -> list[Row]:
+    """Configured sources in the file's order, then those that are not any more but have work left.
+
+    `limits`: also how hard each may be asked, which takes reading its profile.
+    """
     tables = app.tables()
     counts = views.source_counts(db)
     known = views.sources(db, {*tables, *counts})
     left = [name for name in known if name not in tables and any(counts.get(name, {}).get(s) for s in _OPEN)]
-    return [_row(name, tables.get(name), known[name], counts.get(name)) for name in [*tables, *left]]
+    fuses = views.fuses(db)
+    rows = [
+        _row(name, tables.get(name), known[name], counts.get(name), fuses.get(name))
+        for name in [*tables, *left]
+    ]
+    if limits:
+        for row in rows:
+            row["limits"] = _limits(tables.get(row["name"]) or {})
+    return rows
 
 
-def _row(name: str, table: Row | None, known: Row, counts: dict[str, int] | None) -> Row:
+def _row(name: str, table: Row | None, known: Row, counts: dict[str, int] | None, fuse: Row | None) -> Row:
     table = table or {}
     if not table:
         state = "removed"
     elif known["paused_at"]:
         state = "paused"
     else:
-        state = "degraded" if known["degraded"] else "active"
+        state = "degraded" if known["degraded"] or fuse else "active"
     return {
         "name": name,
         "connector": table.get("connector"),
@@ -45,9 +58,55 @@ def _row(name: str, table: Row | None, known: Row, counts: dict[str, int] | None
         "paused_by": known["paused_by"],
         "degraded": known["degraded"],
         "next_run_at": known["next_fire_at"],
+        "breaker": _breaker(fuse),
+        "next_try_at": fuse["until"] if fuse else None,
         "last_run": known["last_run"],
         "jobs": counts or dict.fromkeys(views.STATES, 0),
     }
+
+
+def _breaker(fuse: Row | None) -> Row:
+    if fuse is None:
+        return {"position": "closed", "failures": 0, "message": ""}
+    position = "open" if time.time() < fuse["until"] else "half_open"
+    return {"position": position, "failures": fuse["failures"], "message": fuse["message"]}
+
+
+def _limits(table: Row) -> Row:
+    """As farm.toml and the connector's profile have them."""
+    from farm import registry
+
+    defaults = registry.profile_of(str(table.get("connector") or ""))
+    limits = {**defaults["limits"], **_table(table, "limits")}
+    return {
+        "max_concurrent": {**defaults["profile"], **_table(table, "profile")}.get("max_concurrent"),
+        "requests_per_second": limits.get("requests_per_second"),
+        "burst": limits.get("burst", 1),
+    }
+
+
+def _table(table: Row, name: str) -> Row:
+    found = table.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def trouble(row: Row) -> str:
+    """What does not work, and when it is tried again, in words."""
+    found = [row["degraded"]] if row["degraded"] else []
+    if row["next_try_at"] is not None:
+        now = time.time()
+        next_try = "trying" if row["next_try_at"] <= now else f"next try {when(row['next_try_at'], now)}"
+        found.append(f"{next_try}: {row['breaker']['message'] or 'it does not answer'}")
+    return "; ".join(found)
+
+
+def limits(row: Row) -> str:
+    """How hard it may be asked, in words."""
+    found = row["limits"]
+    parts = [f"{found['max_concurrent']} at once"] if found["max_concurrent"] else []
+    if found["requests_per_second"]:
+        parts.append(f"{found['requests_per_second']:g}/s")
+    return ", ".join(parts)
 
 
 def schedule(row: Row) -> str:

@@ -66,7 +66,9 @@ def measure(app: App, source: str, samples: int, dry_run: bool) -> None:
     from farm import trial
 
     settings = app.settings()
-    found: dict[str, Any] = trial.measure(settings, configured(settings, source), samples=samples)
+    found: dict[str, Any] = trial.measure(
+        settings, configured(settings, source), samples=samples, home=app.home
+    )
     fields = {key: found[key] for key in WRITTEN if key in found}
     if fields and not dry_run:
         _write(app, source, fields)

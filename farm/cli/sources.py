@@ -44,7 +44,8 @@ COLUMNS = (
     show.Column("LAST RUN", _last),
     show.Column("NEXT", show.ago("next_run_at")),
     show.Column("WORK", _waiting, wrap=True),
-    show.Column("TROUBLE", "degraded", wrap=True),
+    show.Column("LIMITS", facts.limits),
+    show.Column("TROUBLE", facts.trouble, wrap=True),
 )
 
 
@@ -58,7 +59,7 @@ def sources() -> None:
 @pass_app
 def list_(app: App) -> None:
     """List the sources: when they run, how they are, what waits."""
-    rows = facts.sources(app, app.ledger())
+    rows = facts.sources(app, app.ledger(), limits=True)
     nothing = f"no sources yet: add a folder with `{app.say('add FOLDER')}`"
     show.listing(rows, COLUMNS, is_json=app.json, nothing=nothing)
 
@@ -75,7 +76,7 @@ def check(app: App, source: str | None) -> None:
     chosen = [configured(settings, source)] if source else list(settings.sources.values())
     rows = []
     for each in chosen:
-        wrong = trial.check(settings, each)
+        wrong = trial.check(settings, each, app.home)
         rows.append({"source": each.name, "ok": wrong is None, "message": wrong or ""})
     columns = (
         show.Column("SOURCE", "source"),

@@ -51,6 +51,7 @@ def _collect(app: App) -> dict[str, Any]:
         "cells": [_since(cell, time.monotonic()) for cell in said.get("cells", [])],
         "budget": said.get("budget"),
         "holds": said.get("holds", []),
+        "webhooks": said.get("webhooks"),
         "sources": facts.sources(app, db),
     }
 
@@ -71,6 +72,8 @@ def _print(app: App, found: dict[str, Any], now: float) -> None:
         rows.append(("pressed", farm["pressed"]))
     if found["budget"]:
         rows.append(("budget", _budget(found["budget"])))
+    if found["webhooks"]:
+        rows.append(("webhooks", _webhooks(found["webhooks"])))
     show.aligned(rows)
     if found["cells"]:
         click.echo()
@@ -101,6 +104,11 @@ def _print(app: App, found: dict[str, Any], now: float) -> None:
                 click.echo(show.printable(f"{row['name']}: {row['degraded']}"))
     elif not farm["config_error"]:
         click.echo(f"no sources yet: add a folder with `{app.say('add FOLDER')}`")
+
+
+def _webhooks(heard: dict[str, Any]) -> str:
+    counts = ", ".join(f"{n:,} {word}" for word, n in heard["deliveries"].items())
+    return f"{heard['host']} port {heard['port']}, {counts or 'nothing heard yet'}"
 
 
 def _budget(budget: dict[str, Any]) -> str:

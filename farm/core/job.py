@@ -159,6 +159,9 @@ class Limits:
     memory_bytes: int
     """Hard cap on the resident memory of the worker's whole tree."""
     nice: int = 5
+    requests_per_s: float = 0.0
+    """How often the source may be asked, all its jobs together; 0: as often as they like."""
+    burst: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +198,8 @@ class Ending(msgspec.Struct, frozen=True):
     exit: int | None = None
     signal: int | None = None
     evidence: Evidence | None = None
+    unavailable: bool = False
+    """TRANSIENT: the connector said that the other side is out of reach."""
 
 
 @dataclass(frozen=True, slots=True)

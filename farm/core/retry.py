@@ -164,12 +164,14 @@ def after(
     reason: Reason | None = None,
     message: str = "",
     memory_bytes: int | None = None,
+    resting_until: float | None = None,
 ) -> RetryAt | Quarantine | GoBack:
     """What follows an attempt that ended with `outcome`.
 
     The counters already include this attempt. `chance` is in [0, 1). `memory_bytes` is what the next attempt
-    would reserve (`profile.raised`). An explicit `reason` wins over the outcome's own. Raises ValueError for
-    an outcome that nothing follows: succeeded, cancelled.
+    would reserve (`profile.raised`). `resting_until`: this attempt accused the other side, and the source's open
+    breaker tries again then; it costs nothing, so that no outage uses up a job's attempts. An explicit `reason`
+    wins over the outcome's own. Raises ValueError for an outcome that nothing follows: succeeded, cancelled.
     """
     if outcome in (Outcome.SUCCEEDED, Outcome.CANCELLED):
         raise ValueError(f"nothing follows an attempt that {outcome}")
@@ -189,6 +191,8 @@ def after(
         return RetryAt(now + delay_s(rule, deaths, chance), costs_attempt=False, memory_bytes=memory_bytes)
     if outcome is Outcome.RATE_LIMITED and retry_after_s is not None and rule.strategy is not Strategy.NONE:
         return RetryAt(now + _asked_s(retry_after_s, rule, chance), costs_attempt=False)
+    if resting_until is not None and rule.strategy is not Strategy.NONE:
+        return RetryAt(resting_until, costs_attempt=False)
     if attempts >= rule.max_attempts or rule.strategy is Strategy.NONE:
         return Quarantine(why, _given_up(said, attempts, "attempts"))
     return RetryAt(now + delay_s(rule, attempts, chance), costs_attempt=True)

@@ -25,8 +25,11 @@ from farm.core.lifecycle import IllegalTransition, move
 from farm.core.plan import Ticket
 from farm.ledger.queue import MESSAGE_SQL, PRIORITY_SQL, Lane
 
-SCHEMA_VERSION = 1
-MIGRATIONS: dict[int, str] = {}
+SCHEMA_VERSION = 2
+MIGRATIONS: dict[int, str] = {
+    1: "CREATE TABLE fuse (source TEXT PRIMARY KEY, failures INTEGER NOT NULL, opened INTEGER NOT NULL,"
+    " until REAL, message TEXT NOT NULL) STRICT, WITHOUT ROWID;",
+}
 """SQL that brings the ledger from this version to the next."""
 
 
@@ -56,6 +59,7 @@ class JobFacts:
     deaths: int
     losses: int
     memory_bytes: int
+    priority: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,10 +360,26 @@ class Ledger:
                 (new, changed, deleted, unchanged, rejected, job_id),
             )
 
+    def waiting_event(self, source: str, priority: int) -> tuple[int, str] | None:
+        """Id and payload of an event job of at least this priority that no worker has been given."""
+        row = self.connection.execute(
+            "SELECT id, payload FROM job WHERE source = ? AND stage = 'discover' AND key > 'event:' AND key < 'event;'"
+            " AND state NOT IN ('succeeded', 'cancelled') AND state = 'pending' AND priority >= ? LIMIT 1",
+            (source, priority),
+        ).fetchone()
+        return row and (int(row[0]), str(row[1]))
+
+    def ask_otherwise(self, job_id: int, payload: str) -> None:
+        """Give a job that is still pending another payload."""
+        self.connection.execute(
+            "UPDATE job SET payload = ?, updated_at = ? WHERE id = ? AND state = 'pending'",
+            (payload, self.clock(), job_id),
+        )
+
     def facts(self, job_ids: Sequence[int]) -> dict[int, JobFacts]:
         rows = self.connection.execute(
-            "SELECT id, run_id, source, stage, key, state, attempts, deaths, losses, memory_bytes FROM job"
-            " WHERE id IN (SELECT value FROM json_each(?))",
+            "SELECT id, run_id, source, stage, key, state, attempts, deaths, losses, memory_bytes,"
+            " priority FROM job WHERE id IN (SELECT value FROM json_each(?))",
             (json.dumps(list(job_ids)),),
         )
         return {r[0]: JobFacts(r[0], r[1], r[2], Stage(r[3]), r[4], State(r[5]), *r[6:]) for r in rows}

@@ -134,6 +134,15 @@ CREATE TABLE source (
     served_s     REAL NOT NULL DEFAULT 0      -- resource seconds served, ever
 ) STRICT, WITHOUT ROWID;
 
+-- A source's breaker while it is not closed: its jobs rest until then, then one of them tries.
+CREATE TABLE fuse (
+    source       TEXT PRIMARY KEY,
+    failures     INTEGER NOT NULL,            -- in a row
+    opened       INTEGER NOT NULL,            -- how often in a row it has opened
+    until        REAL,                        -- next try; NULL: still closed, failures are being counted
+    message      TEXT NOT NULL                -- of the last failure
+) STRICT, WITHOUT ROWID;
+
 -- Recent measurements of a source's stage: what the next reservation is made from.
 CREATE TABLE usage (
     source       TEXT NOT NULL,
@@ -145,6 +154,15 @@ CREATE TABLE usage (
     updated_at   REAL NOT NULL,
     PRIMARY KEY (source, stage)
 ) STRICT, WITHOUT ROWID;
+
+-- Webhook deliveries that led to work, for 30 days: the same one again is acknowledged and does nothing.
+CREATE TABLE delivery (
+    id           TEXT PRIMARY KEY,            -- as the sender named it
+    event        TEXT NOT NULL,
+    sources      TEXT NOT NULL,               -- JSON: the names of those it concerned
+    received_at  REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX delivery_age ON delivery (received_at);
 
 CREATE TABLE schedule (
     source       TEXT PRIMARY KEY,

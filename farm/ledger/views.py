@@ -87,6 +87,17 @@ def sources(db: sqlite3.Connection, names: Iterable[str] = ()) -> dict[str, Row]
     return known
 
 
+def fuses(db: sqlite3.Connection) -> dict[str, Row]:
+    """The breakers that are not closed: failures in a row, the next try, what the last failure said."""
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'fuse'").fetchone():
+        return {}  # a ledger that no newer farm has opened yet
+    rows = db.execute("SELECT source, failures, until, message FROM fuse WHERE until IS NOT NULL")
+    return {
+        source: {"failures": failures, "until": until, "message": message}
+        for source, failures, until, message in rows
+    }
+
+
 def runs(
     db: sqlite3.Connection,
     *,

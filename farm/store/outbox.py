@@ -8,6 +8,7 @@ the transaction that makes them, so none is heard of before it happened, and non
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -62,4 +63,22 @@ def note_records(db: sqlite3.Connection, op: str, ids: str, now: float) -> None:
         " SELECT ?, ?, 'record', source, stream || ':' || key"
         " FROM record WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
         (now, op, ids),
+    )
+
+
+def note_moved_records(
+    db: sqlite3.Connection, source: str, moved: Sequence[tuple[str, str]], now: float
+) -> None:
+    """Note these records, by the ref they had and the one they have, which may be the same.
+
+    First the new name, then the end of the old one: a sink may rename instead of fetching again.
+    """
+    db.executemany(
+        "INSERT OR REPLACE INTO outbox (at, op, kind, source, ref, was) VALUES (?, 'put', 'record', ?, ?, ?)",
+        [(now, source, new, old if new != old else "") for old, new in moved],
+    )
+    left = {old for old, new in moved if new != old} - {new for _, new in moved}
+    db.executemany(
+        "INSERT OR REPLACE INTO outbox (at, op, kind, source, ref) VALUES (?, 'delete', 'record', ?, ?)",
+        [(now, source, old) for old in sorted(left)],
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import msgspec
 from farm.connector import Record, Schema
 from farm.lines import clean
 from farm.store.entry import Entry, json_text
-from farm.store.outbox import note_records
+from farm.store.outbox import note_moved_records, note_records
 
 CHUNK_BYTES = 8 * 1024 * 1024
 CHUNK_RECORDS = 5000
@@ -29,6 +29,24 @@ class _Row(NamedTuple):
     entry: Entry
     data: str
     deleted: bool
+
+
+class _Concerned(NamedTuple):
+    id: int
+    stream: str
+    key: str
+    unit: str
+    data: str
+    properties: str
+
+
+class _Moved(NamedTuple):
+    id: int
+    stream: str
+    old_key: str
+    key: str
+    unit: str
+    data: str
 
 
 class Records:
@@ -135,6 +153,66 @@ class Records:
                 )
             ],
             entry,
+        )
+
+    def move(self, entry: Entry, keys: Mapping[str, str]) -> None:
+        """Units have new keys: their records go along, and what names these units names them as they are now.
+
+        A record's key that begins with its unit's follows it, as a document's does. A property whose schema
+        says `"x-unit-key": true` is the key of a unit, in records of any unit.
+        """
+        if not keys:
+            return
+        moved: list[_Moved] = []
+        for row in self._concerned(entry.landing.source, keys):
+            unit = keys.get(row.unit, row.unit)
+            key = row.key
+            if unit != row.unit and key.startswith(row.unit):
+                key = unit + key.removeprefix(row.unit)
+            data = json.loads(row.data)
+            named = {name: keys[data[name]] for name in json.loads(row.properties) if data.get(name) in keys}
+            moved.append(_Moved(row.id, row.stream, row.key, key, unit, json_text({**data, **named})))
+        self._make_room(entry.landing.source, moved)
+        self._db.executemany(
+            "UPDATE record SET key = ?, unit = ?, data = ?, job_id = ?, fence = ? WHERE id = ?",
+            [(m.key, m.unit, m.data, entry.landing.job_id, entry.fence, m.id) for m in moved],
+        )
+        note_moved_records(
+            self._db,
+            entry.landing.source,
+            [(f"{m.stream}:{m.old_key}", f"{m.stream}:{m.key}") for m in moved],
+            self._now,
+        )
+
+    def _concerned(self, source: str, keys: Mapping[str, str]) -> list[_Concerned]:
+        """Live records of these units, and of others that name them."""
+        return [
+            _Concerned(*row)
+            for row in self._db.execute(
+                "WITH moved AS (SELECT value AS key FROM json_each(:keys)),"
+                " naming AS (SELECT s.stream, p.key AS property FROM stream AS s,"
+                "  json_each(s.schema, '$.properties') AS p WHERE s.source = :source AND p.type = 'object'"
+                "  AND p.value ->> '$.x-unit-key')"
+                " SELECT r.id, r.stream, r.key, r.unit, r.data,"
+                "  (SELECT json_group_array(property) FROM naming AS n WHERE n.stream = r.stream)"
+                " FROM record AS r WHERE r.source = :source AND r.deleted_at IS NULL AND (r.unit IN moved"
+                "  OR EXISTS (SELECT 1 FROM naming AS n WHERE n.stream = r.stream"
+                "   AND json_extract(r.data, '$."
+                " || n.property || "
+                "') IN moved))",
+                {"source": source, "keys": json.dumps(list(keys))},
+            )
+        ]
+
+    def _make_room(self, source: str, moved: Sequence[_Moved]) -> None:
+        """Nobody else may hold a key that a moved record takes; of each other they may."""
+        renamed = [m for m in moved if m.key != m.old_key]
+        self._db.executemany(
+            "UPDATE record SET key = 'moving ' || id WHERE id = ?", [(m.id,) for m in renamed]
+        )
+        self._db.executemany(
+            "DELETE FROM record WHERE source = ? AND stream = ? AND key = ?",
+            [(source, m.stream, m.key) for m in renamed],
         )
 
     def _put(self, rows: list[tuple[Any, ...]]) -> None:

@@ -74,7 +74,7 @@ class Listing:
         self._flush()
         self._find_gone()
         self._count_unchanged()
-        self._move(documents)
+        self._move(documents, records)
         self._bury(documents, records)
         if not self._entry.complete:
             self._see()
@@ -114,11 +114,13 @@ class Listing:
             self._of,
         ).fetchone()[0]
 
-    def _move(self, documents: Documents) -> None:
+    def _move(self, documents: Documents, records: Records) -> None:
         moved = self._db.execute(
             "SELECT g.key, g.uri, l.key, l.uri FROM"
             " (SELECT key, uri, version FROM temp.gone WHERE version <> ''"
             "  GROUP BY version HAVING count(*) = 1) AS g"
+            # One that vanished before it was read has nothing to take along: it is read where it is now.
+            " JOIN unit AS held ON held.source = :source AND held.key = g.key AND held.documents > 0"
             " JOIN (SELECT l.key, l.uri, l.version FROM temp.listed AS l LEFT JOIN unit AS u"
             "  ON u.source = :source AND u.key = l.key"
             "  WHERE l.version IS NOT NULL AND (u.key IS NULL OR u.gone_at IS NOT NULL AND u.fence < :fence)"
@@ -139,8 +141,7 @@ class Listing:
             " WHERE source = :source AND key = :old",
             [{**self._of, "old": row[0], "key": row[2], "uri": row[3]} for row in (*moved, *elsewhere)],
         )
-        olds = [(row[2], self._of["source"], row[0]) for row in moved]
-        self._db.executemany("UPDATE record SET unit = ? WHERE source = ? AND unit = ?", olds)
+        records.move(self._entry, {row[0]: row[2] for row in moved})
         # The old name stays as a gone unit, so that a late attempt at it lands nothing.
         self._db.executemany(
             "UPDATE unit SET gone_at = :now, documents = 0, job_id = :job, fence = :fence"

@@ -34,9 +34,12 @@ class Tried:
 
 
 class Bench:
-    """A pool of one cell in a state folder of its own, which is removed at the end."""
+    """A pool of one cell in a state folder of its own, which is removed at the end.
 
-    def __init__(self, source: SourceSettings) -> None:
+    `secrets_of`: the state folder whose secrets the source's connector may ask for.
+    """
+
+    def __init__(self, source: SourceSettings, secrets_of: Path | None = None) -> None:
         self.source = source
         self.home = Path(tempfile.mkdtemp(prefix="farm-trial-"))
         self._woken = threading.Event()
@@ -47,6 +50,7 @@ class Bench:
             instance=secrets.token_hex(4),
             wake=self._woken.set,
             spool_max_bytes=SPOOL_BYTES,
+            secrets=secrets_of,
         )
 
     def __enter__(self) -> Self:
@@ -66,7 +70,14 @@ class Bench:
         profile = self.source.profile
         timeout_s = profile.timeout_s if timeout_s is None else min(timeout_s, profile.timeout_s)
         memory_bytes = max(profile.memory_max_bytes, profile.memory_bytes)
-        return Limits(timeout_s, min(profile.stall_s, timeout_s), memory_bytes, profile.nice)
+        return Limits(
+            timeout_s,
+            min(profile.stall_s, timeout_s),
+            memory_bytes,
+            profile.nice,
+            self.source.requests_per_s,
+            self.source.burst,
+        )
 
     def discover(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from farm.connector import Line, Record
@@ -16,8 +18,8 @@ TIMEOUT_S = 30.0
 """Whoever asks is waiting for the answer, whatever the source's jobs may take."""
 
 
-def check(settings: Settings, source: SourceSettings) -> str | None:
-    """None when the source can be read; else a sentence that says what is wrong."""
+def check(settings: Settings, source: SourceSettings, home: Path | None = None) -> str | None:
+    """None when the source can be read; else a sentence that says what is wrong. `home` has its secrets."""
     wrong: list[str | None] = []
 
     def enough(line: Line | Malformed) -> bool:
@@ -26,7 +28,7 @@ def check(settings: Settings, source: SourceSettings) -> str | None:
         return False
 
     options = msgspec.json.encode({"connector": source.connector, "options": source.options_json}).decode()
-    with Bench(source) as bench:
+    with Bench(source, home) as bench:
         ending, _ = bench.discover(enough, timeout_s=TIMEOUT_S, connector=probe.NAME, options=options)
     if wrong:
         return wrong[0]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from farm.connector import Line, Unit
@@ -58,7 +59,9 @@ STEPS_S = (
 )
 
 
-def measure(settings: Settings, source: SourceSettings, samples: int = 20) -> dict[str, Any]:
+def measure(
+    settings: Settings, source: SourceSettings, samples: int = 20, home: Path | None = None
+) -> dict[str, Any]:
     """Proposed values as farm.toml has them (cpu, memory, timeout, stall, batch: those that could be measured),
     `explanation` of each, and the figures `measured` per stage. Raises FarmError when nothing could be read."""
     units: list[Unit] = []
@@ -68,7 +71,7 @@ def measure(settings: Settings, source: SourceSettings, samples: int = 20) -> di
             units.append(line)
         return len(units) >= MOST_UNITS
 
-    with Bench(source) as bench:
+    with Bench(source, home) as bench:
         listing, whole = bench.discover(enough, timeout_s=LISTING_S)
         if listing.outcome is not Outcome.SUCCEEDED and not units:
             raise FarmError(f"{source.name} cannot be listed: {listing.message or listing.outcome}")

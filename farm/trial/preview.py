@@ -22,7 +22,7 @@ def preview(home: Path, settings: Settings, source: SourceSettings, count: int =
     """Up to `count` rows, each with a `kind`: document, record, rejected (a line), refused (a unit).
 
     Raises FarmError when the source cannot be listed. A text longer than 2,000 characters is cut; `bytes` is
-    its length. Nothing is read that the farm has kept of the source: `home` stays as it is.
+    its length. Nothing is read but its secrets of what `home` holds: it stays as it is.
     """
     rows: list[Row] = []
     units: list[Unit] = []
@@ -34,7 +34,7 @@ def preview(home: Path, settings: Settings, source: SourceSettings, count: int =
             rows.append(row)
         return len(rows) + len(units) >= count
 
-    with Bench(source) as bench:
+    with Bench(source, home) as bench:
         ending, _ = bench.discover(enough)
         if ending.outcome is not Outcome.SUCCEEDED and not (rows or units):
             raise FarmError(f"{source.name}: {ending.message or ending.outcome}")

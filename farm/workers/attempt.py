@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from farm.workers.beat import Beat
 from farm.workers.context import LOG, JobContext
 from farm.workers.fault import Refused
 from farm.workers.spool import Writer
+from farm.workers.throttle import Throttle
+from farm.workers.vault import Vault
 
 FLUSH_S = 1.0
 
@@ -32,8 +34,10 @@ class Attempt:
         *,
         spool: Writer,
         beat: Beat,
-        secrets: Mapping[str, str],
+        vault: Vault,
+        throttle: Throttle,
         scratch: Path,
+        cache: Path,
         max_bytes: int,
         is_child: Callable[[], bool],
     ) -> None:
@@ -51,11 +55,14 @@ class Attempt:
             launch.source,
             beat,
             scratch=scratch,
-            secrets=secrets,
+            cache=cache,
+            vault=vault,
             memory_bytes=launch.limits.memory_bytes,
             timeout_s=launch.limits.timeout_s,
             held=self.payload.get("held") or "",
             paths=self.payload.get("paths"),
+            ahead=lambda: _after(launch, job),
+            throttle=throttle,
         )
 
     def run(self) -> tuple[Outcome, str]:
@@ -75,13 +82,7 @@ class Attempt:
         reader = self.connector()
         if self.job.stage is Stage.DISCOVER:
             return reader.discover(self.context, self.payload.get("cursor"))
-        unit = Unit(
-            self.job.key,
-            self.job.version,
-            self.payload.get("data") or {},
-            self.payload.get("uri") or "",
-        )
-        return reader.extract(self.context, unit)
+        return reader.extract(self.context, _unit(self.job, self.payload))
 
     def _write(self, found: Iterable[Item | Progress | Log] | None) -> None:
         start, flushed_at = self.spool.offset, time.monotonic()
@@ -90,13 +91,14 @@ class Attempt:
                 os._exit(70)
             now = time.monotonic()
             if isinstance(item, Progress):
-                self.beat.sign(item.done, item.total, item.message)
+                self.context.progress(item.done, item.total, item.message)
                 continue
             if isinstance(item, Log):
                 LOG.log(_LEVELS.get(item.level.lower(), 20), "%s", item.message)
                 self.beat.alive(now)
                 if item.level != "rejected":  # those are counted where the good ones land
                     continue
+                item = Log(self.context.redact(item.message), item.level)
             self.beat.alive(now)
             self.spool.line(self._encoded(item))
             self.items += 1
@@ -124,6 +126,16 @@ class Attempt:
         if len(raw) > MAX_LINE_BYTES:
             raise _too_large(item, len(raw))
         return raw
+
+
+def _unit(job: JobSpec, payload: dict[str, Any]) -> Unit:
+    return Unit(job.key, job.version, payload.get("data") or {}, payload.get("uri") or "")
+
+
+def _after(launch: Launch, job: JobSpec) -> Iterator[Unit]:
+    """The units of the jobs that come after this one in its launch."""
+    for other in launch.jobs[launch.jobs.index(job) + 1 :]:
+        yield _unit(other, json.loads(other.payload) or {})
 
 
 def _too_large(item: Item, size: int) -> Refused:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
-from farm.connector import Permanent
+from farm.connector import Unit
 from farm.workers.beat import Beat
-from farm.workers.redact import PREFIX
+from farm.workers.throttle import Throttle
+from farm.workers.vault import Vault
 
 OptionsT = TypeVar("OptionsT", bound=BaseModel)
 
@@ -24,10 +24,13 @@ class JobContext(Generic[OptionsT]):
     """One job's context."""
 
     __slots__ = (
+        "_ahead",
         "_beat",
+        "_cache",
         "_made",
         "_scratch",
-        "_secrets",
+        "_throttle",
+        "_vault",
         "held",
         "log",
         "memory_bytes",
@@ -45,11 +48,14 @@ class JobContext(Generic[OptionsT]):
         beat: Beat,
         *,
         scratch: Path,
-        secrets: Mapping[str, str],
+        cache: Path,
+        vault: Vault,
+        throttle: Throttle,
         memory_bytes: int,
         timeout_s: float,
         held: str = "",
         paths: list[str] | None = None,
+        ahead: Callable[[], Iterator[Unit]] = lambda: iter(()),
     ) -> None:
         self.options = options
         self.source = source
@@ -59,10 +65,13 @@ class JobContext(Generic[OptionsT]):
         self.memory_bytes = memory_bytes
         self.timeout_s = timeout_s
         self.saw_stop = False
+        self._ahead = ahead
         self._beat = beat
+        self._cache = cache
         self._made = False
         self._scratch = scratch
-        self._secrets = secrets
+        self._throttle = throttle
+        self._vault = vault
 
     @property
     def scratch(self) -> Path:
@@ -72,6 +81,15 @@ class JobContext(Generic[OptionsT]):
         return self._scratch
 
     @property
+    def cache(self) -> Path:
+        self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._cache
+
+    @property
+    def ahead(self) -> Iterator[Unit]:
+        return self._ahead()
+
+    @property
     def stop_requested(self) -> bool:
         if self._beat.stop:
             self.saw_stop = True
@@ -79,16 +97,17 @@ class JobContext(Generic[OptionsT]):
         return False
 
     def secret(self, name: str) -> str:
-        variable = re.sub(r"\W", "_", name).upper()
-        value = self._secrets.get(variable)
-        if value is None:
-            raise Permanent(
-                f"there is no secret {name!r}; set {PREFIX}{variable}"
-            )  # a colon would have it masked
-        return value
+        return self._vault.secret(name)
+
+    def throttle(self) -> bool:
+        return self._throttle.wait(self._beat.sign, lambda: self.stop_requested)
 
     def progress(self, done: int = 0, total: int | None = None, message: str = "") -> None:
-        self._beat.sign(done, total, message)
+        self._beat.sign(done, total, self._vault.redact(message) if message else "")
+
+    def redact(self, text: str) -> str:
+        """The text without secrets: for what a job says on a way of its own."""
+        return self._vault.redact(text)
 
     def close(self) -> None:
         """Remove the scratch folder, where there is one."""

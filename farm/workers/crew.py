@@ -60,8 +60,10 @@ class Crew:
         spool_max_bytes: int,
         idle_s: float,
         begin_s: float,
+        secrets: Path,
     ) -> None:
         self.home = home
+        self.secrets = secrets
         self.most = most
         self.instance = instance
         self.wake = wake
@@ -124,6 +126,7 @@ class Crew:
             instance=self.instance,
             forkserver_pid=0,
             spool_max_bytes=self.spool_max_bytes,
+            secrets=str(self.secrets),
             pythonpath=os.environ.get("PYTHONPATH"),
         )
         try:

@@ -5,7 +5,8 @@ The rule, in this order:
 | raised | outcome |
 |---|---|
 | RateLimited | rate_limited |
-| Transient, SourceUnavailable | transient |
+| SourceUnavailable | transient, and its source's breaker hears of it |
+| Transient | transient |
 | Permanent | permanent |
 | InvalidInput | invalid_input |
 | MissingDependency, ImportError | dependency |
@@ -24,7 +25,14 @@ import traceback
 from dataclasses import dataclass
 
 from farm import __version__
-from farm.connector import InvalidInput, MissingDependency, Permanent, RateLimited, Transient
+from farm.connector import (
+    InvalidInput,
+    MissingDependency,
+    Permanent,
+    RateLimited,
+    SourceUnavailable,
+    Transient,
+)
 from farm.core.job import Outcome, Reason
 from farm.errors import UnknownConnector
 
@@ -48,6 +56,7 @@ class Fault:
     message: str
     reason: Reason | None = None
     retry_after_s: float | None = None
+    unavailable: bool = False
 
 
 def classed(error: BaseException) -> Fault:
@@ -57,6 +66,8 @@ def classed(error: BaseException) -> Fault:
         case RateLimited():
             after = error.retry_after_s
             return Fault(Outcome.RATE_LIMITED, message, None, None if after is None else float(after))
+        case SourceUnavailable():
+            return Fault(Outcome.TRANSIENT, message, unavailable=True)
         case Transient():
             return Fault(Outcome.TRANSIENT, message)
         case Refused():

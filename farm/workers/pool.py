@@ -50,6 +50,7 @@ class CellFacts:
 class Pool:
     """Up to `cells` worker processes.
 
+    `secrets` is the state folder whose secrets the workers may ask for, where it is not `home`.
     `wake` is called, from any thread, when `poll` has something. `instance` names this life of the farm.
     One pool at a time in a process: to it, every child in a session of its own is an orphan of a worker.
     """
@@ -65,6 +66,7 @@ class Pool:
         spool_max_bytes: int = spool.MAX_BYTES,
         idle_s: float = IDLE_S,
         begin_s: float = BEGIN_S,
+        secrets: Path | None = None,
     ) -> None:
         self.home = home.absolute()
         self._crew = Crew(
@@ -76,6 +78,7 @@ class Pool:
             spool_max_bytes=spool_max_bytes,
             idle_s=idle_s,
             begin_s=begin_s,
+            secrets=(secrets or home).absolute(),
         )
         self._lock = self._crew.lock
 

@@ -29,5 +29,6 @@ class Probe(Connector[ProbeOptions]):
         connector = registry.load(ctx.options.connector)
         context = copy.copy(ctx)
         context.options = connector.Options.model_validate_json(ctx.options.options)
-        yield Record("check", {"wrong": connector().check(context)})
+        wrong = connector().check(context)
+        yield Record("check", {"wrong": wrong and ctx.redact(wrong)})
         yield Listing(complete=True)

@@ -21,11 +21,13 @@ from dataclasses import dataclass
 from multiprocessing import connection, forkserver, parent_process
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from setproctitle import setproctitle
 
+from farm.secrets import CREDENTIALS, PREFIX
 from farm.workers import proc, reaper
-from farm.workers.redact import PREFIX, in_environment
+from farm.workers.vault import Vault
 
 OOM_SCORE = "500"
 """The kernel, out of memory, takes a worker before it takes the farm."""
@@ -41,6 +43,8 @@ class Seat:
     instance: str
     forkserver_pid: int
     spool_max_bytes: int
+    secrets: str
+    """The state folder whose secrets it may ask for."""
     pythonpath: str | None = None
     """PYTHONPATH as the user had it; the fork server needs its own."""
 
@@ -60,13 +64,17 @@ class Seat:
     def scratch(self) -> Path:
         return Path(self.home, "scratch", f"cell-{self.name}")
 
+    def cache_of(self, source: str) -> Path:
+        """The source's own folder, kept between attempts and shared by its cells."""
+        return Path(self.home, "cache", quote(source, safe=""))
+
     @property
     def marker(self) -> str:
         return f"{reaper.mark_of(self.home)}.{self.instance}:{self.cell}"
 
 
-def take(seat: Seat) -> dict[str, str]:
-    """Settle in; returns the secrets, which no child process of a connector shall inherit."""
+def take(seat: Seat) -> Vault:
+    """Settle in; returns its way to secrets, which no child process of a connector shall inherit."""
     setproctitle(f"farm: cell {seat.cell}")
     os.setsid()
     _follow_the_farm(seat)
@@ -77,9 +85,11 @@ def take(seat: Seat) -> dict[str, str]:
         Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
     _redirect(seat.log)
     _keep_pipes_private()
-    secrets = in_environment()
-    for name in secrets:
-        del os.environ[PREFIX + name]
+    vault = Vault(Path(seat.secrets), dict(os.environ))
+    for name in [name for name in os.environ if name.startswith(PREFIX) or name == CREDENTIALS]:
+        del os.environ[name]
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Masked(vault))
     os.environ.pop("SPT_NOENV", None)
     os.environ[reaper.MARKER] = seat.marker
     if seat.pythonpath is None:
@@ -91,7 +101,18 @@ def take(seat: Seat) -> dict[str, str]:
     os.chdir(seat.scratch)
     gc.collect()
     gc.freeze()
-    return secrets
+    return vault
+
+
+class _Masked(logging.Formatter):
+    """What is logged has no secret in it, whatever becomes of the log."""
+
+    def __init__(self, vault: Vault) -> None:
+        super().__init__("%(levelname)s %(name)s: %(message)s")
+        self._redact = vault.redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redact(super().format(record))
 
 
 def _follow_the_farm(seat: Seat) -> None:
@@ -135,7 +156,6 @@ def _redirect(log: str) -> None:
     sys.stderr = open(2, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
     faulthandler.enable(file=2)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)

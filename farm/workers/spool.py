@@ -43,6 +43,7 @@ class End(msgspec.Struct, tag="END", tag_field="type", omit_defaults=True):
     traceback: str = ""
     log: str = ""
     versions: str = ""
+    unavailable: bool = False
 
     def ending(self, pid: int, memory_peak_bytes: int = 0) -> Ending:
         """As the farm hands it on; the farm's own samples may know of a higher peak."""
@@ -63,6 +64,7 @@ class End(msgspec.Struct, tag="END", tag_field="type", omit_defaults=True):
             self.items,
             pid,
             evidence=evidence,
+            unavailable=self.unavailable,
         )
 
 

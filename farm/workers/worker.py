@@ -23,8 +23,8 @@ from farm.workers import fault, joblog, reaper, seat
 from farm.workers.attempt import Attempt
 from farm.workers.beat import NOWHERE, Beat
 from farm.workers.meter import Meter
-from farm.workers.redact import Redactor
 from farm.workers.spool import End, SpoolFull, Writer
+from farm.workers.throttle import Throttle
 
 INLINE_BYTES = 32 * 1024
 """A launch longer than this comes by file: the farm must never block on a pipe that nobody reads."""
@@ -68,8 +68,8 @@ class Worker:
 
     def __init__(self, seat_: seat.Seat) -> None:
         self.seat = seat_
-        self.secrets = seat.take(seat_)
-        self.redact = Redactor(self.secrets.values())
+        self.vault = seat.take(seat_)
+        self.redact = self.vault.redact
         self.beat = Beat(seat_.beat)
         self.meter = Meter()
         self.pid = os.getpid()
@@ -86,11 +86,12 @@ class Worker:
         self.beat.at(launch.id, NOWHERE, time.monotonic(), time.time(), cpu_s, 0, -1)
         self._renice(launch.limits.nice)
         try:
+            throttle = self._throttle(launch)
             for index, job in enumerate(launch.jobs):
                 if self.beat.stop:
                     break
                 if not self.beat.skipped(index):
-                    doubtful = self._job(launch, index, job, spool)
+                    doubtful = self._job(launch, index, job, spool, throttle)
                     envelope.doubtful = envelope.doubtful or doubtful
         except SpoolFull as error:
             envelope.error = f"the spool could not be written: {error}"
@@ -103,7 +104,7 @@ class Worker:
         setproctitle(f"farm: cell {self.seat.cell}")
         return envelope
 
-    def _job(self, launch: Launch, index: int, job: JobSpec, spool: Writer) -> str:
+    def _job(self, launch: Launch, index: int, job: JobSpec, spool: Writer, throttle: Throttle) -> str:
         """Run one job and write its END line; returns why the process is in doubt after it, if it is."""
         joblog.restart()
         self.meter.reset_peak()
@@ -124,8 +125,10 @@ class Worker:
                 job,
                 spool=spool,
                 beat=self.beat,
-                secrets=self.secrets,
+                vault=self.vault,
+                throttle=throttle,
                 scratch=self.seat.scratch / str(job.attempt_id),
+                cache=self.seat.cache_of(launch.source),
                 max_bytes=self.seat.spool_max_bytes,
                 is_child=lambda: self.forked,
             )
@@ -150,6 +153,7 @@ class Worker:
     def _blame(self, end: End, error: BaseException, connector: type | None) -> str:
         found = fault.classed(error)
         end.outcome, end.reason, end.retry_after_s = found.outcome, found.reason, found.retry_after_s
+        end.unavailable = found.unavailable
         end.message = self.redact(found.message)
         end.traceback = self.redact(fault.evidence(error))
         end.log = self.redact(joblog.tail())
@@ -170,6 +174,10 @@ class Worker:
             options = connector.Options.model_validate_json(launch.options or "{}")
             self._options = (launch.connector, launch.options, options)
         return self._options[2]
+
+    def _throttle(self, launch: Launch) -> Throttle:
+        limits = launch.limits
+        return Throttle.of(Path(self.seat.home), launch.source, limits.requests_per_s, limits.burst)
 
     def _renice(self, nice: int) -> None:
         if os.getpriority(os.PRIO_PROCESS, 0) != nice:

@@ -27,7 +27,7 @@ def test_the_architecture_draws_the_lifecycle_as_it_is() -> None:
 
 @pytest.mark.parametrize(
     "table",
-    [tables.FarmTable, tables.SourceTable, tables.ProfileTable, tables.RetryTable],
+    [tables.FarmTable, tables.SourceTable, tables.ProfileTable, tables.RetryTable, tables.LimitsTable],
     ids=lambda t: t.__name__,
 )
 def test_every_setting_is_documented(table: type[tables.FarmTable]) -> None:

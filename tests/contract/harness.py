@@ -6,12 +6,18 @@ that can never be read.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+
+from connectors.imap_mail import session
+from tests.connectors_github.gits import Work
+from tests.connectors_imap.mails import mail
+from tests.support import dovecot
 
 GOOD = ("a.txt", "b.txt", "c.txt")
 BAD = "broken.pdf"
@@ -25,6 +31,21 @@ class Harness(ABC):
     folder: Path
     watched: ClassVar[bool] = False
     """Whether the connector has a folder to watch."""
+    snapshot: ClassVar[bool] = False
+    """Whether what was listed stays readable as it was then."""
+
+    replaced: ClassVar[bool] = False
+    """Whether what changes becomes another unit, and the one before is gone."""
+    remembers: ClassVar[bool] = False
+    """Whether discover, given its cursor, lists only what changed since."""
+    secrets: ClassVar[dict[str, str]] = {}
+
+    def key(self, name: str) -> str:
+        """The unit key of what this suite calls `name`."""
+        return name
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to take down
+        """Take down what build() put up."""
 
     @abstractmethod
     def build(self) -> dict[str, Any]:
@@ -141,6 +162,90 @@ else:
         (self.folder / "source.json").write_text(json.dumps(source))
 
 
+class GitHubHarness(Harness):
+    """A repository of this machine: the API has tests of its own."""
+
+    name = "github"
+    snapshot = True
+
+    def build(self) -> dict[str, Any]:
+        self.work = Work(self.folder / "work")
+        texts: dict[str, str | bytes | None] = {key: f"This is what {key} says.\n" for key in GOOD}
+        self.work.commit({**texts, BAD: b"%PDF-1.7\nnothing of a PDF follows\n"})
+        return {"repository": str(self.work.folder)}
+
+    def wrong_options(self) -> list[tuple[dict[str, Any], str]]:
+        return [
+            ({}, "repository: is missing"),
+            ({"repository": "nonsense"}, "repository: "),
+            ({"repository": "ext::sh -c id"}, "repository: "),
+            ({"repository": "a/b", "brach": "main"}, "brach: unknown key; did you mean branch"),
+            ({"repository": "a/b", "content": ["issue"]}, "content."),
+        ]
+
+    def unreachable(self) -> dict[str, Any]:
+        return {"repository": str(self.folder / "not-there")}
+
+    def change(self, key: str) -> None:
+        self.work.commit({key: f"{key} says something quite different now.\n"})
+
+    def remove(self, key: str) -> None:
+        self.work.commit({key: None})
+
+    def grow(self) -> None:
+        self.work.commit({f"more-{i}.txt": f"more {i}" for i in range(500)})
+
+
+class ImapHarness(Harness):
+    """A mailbox on a real server. A message never changes: who edits one puts another in its place."""
+
+    name = "imap"
+    replaced = True
+    remembers = True
+    secrets: ClassVar[dict[str, str]] = {"mail": dovecot.PASSWORD}
+
+    def build(self) -> dict[str, Any]:
+        self.account = dovecot.shared().account(f"contract{next(_numbers)}")
+        self.keys = {name: self._put(mail(0, f"This is what {name} says.\r\n")) for name in GOOD}
+        self.keys[BAD] = self._put(b"\r\n")
+        return self.account.options()
+
+    def key(self, name: str) -> str:
+        return self.keys[name]
+
+    def wrong_options(self) -> list[tuple[dict[str, Any], str]]:
+        good = self.account.options()
+        return [
+            ({}, "host: is missing"),
+            ({**good, "folder": "INBOX"}, "folder: unknown key; did you mean folders"),
+            ({**good, "password": "no name of a secret"}, "password: "),
+            ({**good, "security": "ssl"}, "security: "),
+            ({**good, "since": "yesterday"}, "since: "),
+        ]
+
+    def unreachable(self) -> dict[str, Any]:
+        return {**self.account.options(), "port": dovecot.free_port()}
+
+    def change(self, key: str) -> None:
+        self.remove(key)
+        self.keys[key] = self._put(mail(0, f"{key} says something quite different now.\r\n"))
+
+    def remove(self, key: str) -> None:
+        self.account.expunge(int(self.keys[key].rpartition(".")[2]))
+
+    def grow(self) -> None:
+        self.account.fill(mail(number) for number in range(1, 1500))
+
+    def close(self) -> None:
+        session.forget()
+
+    def _put(self, raw: bytes) -> str:
+        [uid] = self.account.append(raw)
+        return f"INBOX/{self.account.validity()}.{uid}"
+
+
+_numbers = itertools.count(1)
+
 HARNESSES: dict[str, type[Harness]] = {
-    harness.name: harness for harness in (LocalFilesHarness, CommandHarness)
+    harness.name: harness for harness in (LocalFilesHarness, CommandHarness, GitHubHarness, ImapHarness)
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -19,6 +20,7 @@ from farm.core.job import JobSpec, Launch, Limits, Outcome, Stage
 from farm.errors import ConfigErrors
 from farm.lines import decode, encode
 from farm.settings import parse
+from farm.sqlite import open_reader
 from farm.store.landing import Landed, Landing
 from farm.store.store import Store
 from farm.workers.pool import Pool
@@ -39,7 +41,11 @@ class Bench:
     def context(self, options: dict[str, Any] | None = None, **more: Any) -> PlainContext:
         model = self.connector.Options.model_validate(self.options if options is None else options)
         carried = self.connector.Options.model_validate_json(model.model_dump_json(exclude_unset=True))
+        more.setdefault("secrets", self.harness.secrets)
         return PlainContext(carried, self.folder / f"scratch-{next(self._attempts)}", **more)
+
+    def keys(self, *names: str) -> list[str]:
+        return [self.harness.key(name) for name in names]
 
     def discover(self, **more: Any) -> list[Item]:
         return list(self.connector().discover(self.context(**more), None))
@@ -52,8 +58,10 @@ class Bench:
 
 
 @pytest.fixture(params=sorted(registry.BUILT_IN))
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
-    return Bench(HARNESSES[request.param](tmp_path), tmp_path)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    harness = HARNESSES[request.param](tmp_path)
+    yield Bench(harness, tmp_path)
+    harness.close()
 
 
 def test_every_connector_of_the_farm_has_a_harness() -> None:
@@ -96,7 +104,7 @@ def test_a_source_that_is_not_there_is_one_sentence(bench: Bench) -> None:
 def test_discover_lists_every_unit_once_and_ends_with_its_listing(bench: Bench) -> None:
     items = bench.discover()
     keys = [item.key for item in items if isinstance(item, Unit)]
-    assert sorted(keys) == sorted([*GOOD, BAD])
+    assert sorted(keys) == sorted(bench.keys(*GOOD, BAD))
     assert all(item.version for item in items if isinstance(item, Unit))
     assert [item for item in items if isinstance(item, Listing)] == [Listing(complete=True)]
     assert isinstance(items[-1], Listing)
@@ -107,52 +115,60 @@ def test_discover_twice_finds_the_same(bench: Bench) -> None:
 
 
 def test_a_change_changes_one_version(bench: Bench) -> None:
-    before = bench.units()
+    before, names = bench.units(), dict(zip(bench.keys(*GOOD, BAD), (*GOOD, BAD), strict=True))
     bench.harness.change("b.txt")
-    after = bench.units()
-    assert before.keys() == after.keys()
-    assert [key for key in before if before[key].version != after[key].version] == ["b.txt"]
+    after = {names.get(key, "b.txt"): unit.version for key, unit in bench.units().items()}
+    assert (bench.keys("b.txt")[0] not in before) == bench.harness.replaced
+    assert {names[key] for key in before} == after.keys()
+    assert [name for key, name in names.items() if before[key].version != after[name]] == ["b.txt"]
 
 
 def test_what_is_removed_is_not_listed_in_a_complete_listing(bench: Bench) -> None:
+    [key] = bench.keys("b.txt")
     bench.harness.remove("b.txt")
     items = bench.discover()
-    assert "b.txt" not in {item.key for item in items if isinstance(item, Unit)}
+    assert key not in {item.key for item in items if isinstance(item, Unit)}
     assert Listing(complete=True) in items
 
 
 def test_asked_for_some_keys_it_claims_nothing_about_the_others(bench: Bench) -> None:
-    items = bench.discover(paths=["a.txt"])
-    assert "a.txt" in {item.key for item in items if isinstance(item, Unit)}
+    items = bench.discover(paths=bench.keys("a.txt"))
+    assert bench.keys("a.txt")[0] in {item.key for item in items if isinstance(item, Unit)}
     assert Listing(complete=True) not in items
 
 
 def test_each_good_unit_gives_a_document(bench: Bench) -> None:
     units = bench.units()
-    for key in GOOD:
+    for name in GOOD:
+        [key] = bench.keys(name)
         documents = [item for item in bench.extract(units[key]) if isinstance(item, Document)]
         assert [document.key for document in documents] == [key]
-        assert f"what {key} says" in documents[0].text
+        assert f"what {name} says" in documents[0].text
 
 
 def test_extract_twice_gives_the_same(bench: Bench) -> None:
     units = bench.units()
-    for key in GOOD:
+    for key in bench.keys(*GOOD):
         assert bench.extract(units[key]) == bench.extract(units[key])
 
 
 def test_an_unreadable_unit_is_refused_alone_with_a_sentence(bench: Bench) -> None:
     units = bench.units()
     with pytest.raises(InvalidInput) as raised:
-        bench.extract(units[BAD])
+        bench.extract(units[bench.harness.key(BAD)])
     assert str(raised.value).strip()
     assert len(str(raised.value).splitlines()) == 1
-    assert bench.extract(units["a.txt"]), "the others are as readable as before"
+    assert bench.extract(units[bench.harness.key("a.txt")]), "the others are as readable as before"
 
 
 def test_a_unit_that_vanished_meanwhile_is_no_crash(bench: Bench) -> None:
-    unit = bench.units()["a.txt"]
+    unit = bench.units()[bench.harness.key("a.txt")]
     bench.harness.remove("a.txt")
+    if bench.harness.snapshot:
+        [document] = bench.extract(unit)
+        assert isinstance(document, Document)
+        assert "what a.txt says" in document.text
+        return
     try:
         items = bench.extract(unit)
     except ConnectorError:
@@ -162,7 +178,7 @@ def test_a_unit_that_vanished_meanwhile_is_no_crash(bench: Bench) -> None:
 
 def test_everything_it_yields_survives_the_line(bench: Bench) -> None:
     units = bench.units()
-    items = bench.discover() + [item for key in GOOD for item in bench.extract(units[key])]
+    items = bench.discover() + [item for key in bench.keys(*GOOD) for item in bench.extract(units[key])]
     assert all(decode(encode(item).rstrip(b"\n")) == item for item in items)
 
 
@@ -181,11 +197,12 @@ def test_a_stop_ends_it_soon_and_claims_no_complete_listing(bench: Bench) -> Non
 def test_nothing_is_left_behind(bench: Bench) -> None:
     """No thread, no open file, no process, also when it is not read to its end."""
     units = bench.units()
-    bench.extract(units["a.txt"])
+    unit = units[bench.harness.key("a.txt")]
+    bench.extract(unit)
     before = _possessions()
     for _ in range(3):
         bench.discover()
-        bench.extract(units["a.txt"])
+        bench.extract(unit)
         items = bench.connector().discover(bench.context(), None)
         next(items)
         items.close()  # type: ignore[attr-defined]
@@ -198,27 +215,40 @@ def test_the_whole_way_lands_the_same_twice(bench: Bench, home: Path, pool: Pool
     discovered = way.go(Stage.DISCOVER)
     assert discovered.complete
     children = {child.key: child for child in discovered.children}
-    assert children.keys() == {*GOOD, BAD}
+    key = bench.harness.key
+    assert children.keys() == set(bench.keys(*GOOD, BAD))
 
-    for key in GOOD:
-        assert way.go(Stage.EXTRACT, key, children[key].version, children[key].payload).new == 1
-    refused = way.run(Stage.EXTRACT, BAD, children[BAD].version, children[BAD].payload)
+    for good in bench.keys(*GOOD):
+        assert way.go(Stage.EXTRACT, good, children[good].version, children[good].payload).new == 1
+    bad = children[key(BAD)]
+    refused = way.run(Stage.EXTRACT, bad.key, bad.version, bad.payload)
     assert refused.outcome is Outcome.INVALID_INPUT
 
-    assert [child.key for child in way.go(Stage.DISCOVER).children] == [BAD], (
+    left = set() if bench.harness.remembers else {key(BAD)}
+    assert {child.key for child in way.go(Stage.DISCOVER).children} == left, (
         "what landed is not asked for again"
     )
-    for key in GOOD:
-        again = way.go(Stage.EXTRACT, key, children[key].version, children[key].payload)
+    for good in bench.keys(*GOOD):
+        again = way.go(Stage.EXTRACT, good, children[good].version, children[good].payload)
         assert (again.new, again.changed, again.deleted) == (0, 0, 0)
 
     bench.harness.change("a.txt")
     bench.harness.remove("b.txt")
     third = way.go(Stage.DISCOVER)
-    assert third.deleted == 1
+    replaced = bench.harness.replaced
+    assert _documents(store) == set(bench.keys("c.txt") if replaced else bench.keys("a.txt", "c.txt"))
     changed = {child.key: child for child in third.children}
-    assert changed.keys() == {"a.txt", BAD}
-    assert way.go(Stage.EXTRACT, "a.txt", changed["a.txt"].version, changed["a.txt"].payload).changed == 1
+    assert changed.keys() == {key("a.txt"), *left}
+    child = changed[key("a.txt")]
+    landed = way.go(Stage.EXTRACT, child.key, child.version, child.payload)
+    assert (landed.new, landed.changed) == (replaced, not replaced)
+    assert _documents(store) == {key("c.txt"), key("a.txt")}
+
+
+def _documents(store: Store) -> set[str]:
+    """Keys of what can be found."""
+    with contextlib.closing(open_reader(store.path)) as db:
+        return {key for (key,) in db.execute("SELECT key FROM document WHERE deleted_at IS NULL")}
 
 
 class Way:
@@ -229,6 +259,12 @@ class Way:
         self.options = bench.connector.Options.model_validate(bench.options).model_dump_json(
             exclude_unset=True
         )
+
+        for name, value in bench.harness.secrets.items():
+            kept = home / "secrets" / name
+            kept.parent.mkdir(mode=0o700, exist_ok=True)
+            kept.touch(mode=0o600)
+            kept.write_text(value)
 
     def run(self, stage: Stage, key: str = "", version: str = "", payload: str = "") -> Any:
         self.attempt = next(_attempts)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.core.breaker import CLOSED, Fuse, FusePolicy, Position, after, sentence
+from farm.core.breaker import ASKED_MAX_S, CLOSED, Fuse, FusePolicy, Position, after, sentence
 from farm.core.job import Outcome
 
 NOW = 1_000_000.0
@@ -17,7 +17,15 @@ def blown(
     *outcomes: Outcome, fuse: Fuse = CLOSED, now: float = NOW, retry_after_s: float | None = None
 ) -> Fuse:
     for outcome in outcomes:
-        fuse = after(fuse, outcome, now=now, policy=POLICY, retry_after_s=retry_after_s, message="refused")
+        fuse = after(
+            fuse,
+            outcome,
+            now=now,
+            policy=POLICY,
+            unavailable=True,
+            retry_after_s=retry_after_s,
+            message="refused",
+        )
     return fuse
 
 
@@ -45,6 +53,13 @@ def test_an_answer_in_between_starts_the_count_anew(answer: Outcome) -> None:
 )
 def test_what_says_nothing_about_the_other_side_leaves_it_alone(outcome: Outcome) -> None:
     assert blown(*[outcome] * 9) == CLOSED
+
+
+def test_a_failure_that_does_not_accuse_the_other_side_leaves_it_alone() -> None:
+    fuse = CLOSED
+    for _ in range(9):
+        fuse = after(fuse, Outcome.TRANSIENT, now=NOW, policy=POLICY)
+    assert fuse == CLOSED
 
 
 def test_it_rests_then_tries_then_closes() -> None:
@@ -94,9 +109,10 @@ def test_an_open_fuse_says_why() -> None:
 def test_no_fuse_stays_open_for_longer_than_the_longest_rest(
     endings: list[tuple[Outcome, float, float | None]],
 ) -> None:
-    fuse, now = CLOSED, NOW
+    fuse, now, asked = CLOSED, NOW, NOW
     for outcome, passed_s, asked_s in endings:
         now += passed_s
-        fuse = after(fuse, outcome, now=now, policy=POLICY, retry_after_s=asked_s)
-        assert fuse.position(now + POLICY.max_s) is not Position.OPEN
+        fuse = after(fuse, outcome, now=now, policy=POLICY, unavailable=bool(now % 2), retry_after_s=asked_s)
+        asked = max(asked, now + min(asked_s or 0, ASKED_MAX_S))
+        assert fuse.position(max(now + POLICY.max_s, asked)) is not Position.OPEN
         assert bool(sentence(fuse, now)) == (fuse.position(now) is Position.OPEN)

@@ -207,3 +207,18 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_only_the_owner_may_read_the_ledger(tmp_path: Path, ledger: Ledger) -> None:
     assert (tmp_path / "ledger.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_ledger_of_the_first_version_gets_its_fuses_when_it_is_opened(tmp_path: Path) -> None:
+    Ledger.open(tmp_path / "ledger.db").close()
+    with sqlite3.connect(tmp_path / "ledger.db") as old:
+        whole = old.execute("SELECT name, sql FROM sqlite_master WHERE name = 'fuse'").fetchall()
+        old.execute("DROP TABLE fuse")
+        old.execute("PRAGMA user_version = 1")
+    old.close()
+    ledger = Ledger.open(tmp_path / "ledger.db")
+    assert ledger.connection.execute("PRAGMA table_info(fuse)").fetchall()
+    assert whole
+    assert ledger.connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert (tmp_path / "ledger.db.v1.bak").exists()
+    ledger.close()

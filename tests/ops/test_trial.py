@@ -46,7 +46,7 @@ def checked(way: str) -> dict[str, Any]:
     [
         ("", None),
         ("answers", "tried is closed on Sundays"),
-        ("raises", "there is no secret 'password'; set FARM_SECRET_PASSWORD"),
+        ("raises", "there is no secret 'password'; set it with `farm secrets set password`"),
         ("dies", "the worker was killed by signal 6 (SIGABRT)"),
     ],
 )

@@ -139,6 +139,15 @@ def test_a_move_renames_the_documents_and_reads_nothing_again(store: Store, note
     }
 
 
+def test_a_unit_that_vanished_before_it_was_read_is_read_where_it_is_now(
+    store: Store, notes: Attempts
+) -> None:
+    notes.land(notes.extract("old", version="7"))
+    landed = notes.land(notes.discover(unit("new", "7"), Gone("old")))
+    assert counts(landed) == {}
+    assert names(landed.children) == [("new", "7")]
+
+
 def test_a_move_by_an_event_needs_both_of_its_lines(store: Store, notes: Attempts) -> None:
     notes.hold("a", "alpha", "ino1")
     landed = notes.land(notes.discover(Gone("a"), unit("b", "ino1"), run_type=RunType.EVENT))

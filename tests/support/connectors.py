@@ -24,6 +24,7 @@ from farm.connector import (
     Options,
     Permanent,
     RateLimited,
+    SourceUnavailable,
     Transient,
     Unit,
 )
@@ -288,6 +289,46 @@ class Raises(Misbehaving):
                 raise ValueError("what is this")
             case _:
                 raise Transient("try again")
+
+
+class Away(Misbehaving):
+    """Its other side is out of reach while the file `pids` + ".down" is there; notes each question in `pids`.
+
+    `way` "vague": fails without saying that it is the other side's fault. "rate": is asked for patience.
+    """
+
+    name = "away"
+
+    def discover(self, ctx: Any, cursor: Any) -> Iterator[Item]:
+        self.misbehave(ctx)
+        yield from super().discover(ctx, cursor)
+
+    def misbehave(self, ctx: Any) -> None:
+        if not ctx.throttle():
+            return
+        with open(ctx.options.pids, "a") as file:
+            file.write(f"{time.time()}\n")
+        if os.path.exists(f"{ctx.options.pids}.down"):
+            match ctx.options.way:
+                case "vague":
+                    raise Transient("it did not work")
+                case "rate":
+                    raise RateLimited("too many requests", retry_after_s=ctx.options.sleep_s)
+                case _:
+                    raise SourceUnavailable("nobody answers at example.org")
+
+
+class Tells(Misbehaving):
+    """Says a secret by every way there is, and dies."""
+
+    name = "tells"
+
+    def misbehave(self, ctx: Any) -> None:
+        token = ctx.secret("token")
+        ctx.log.warning("said %s", token)
+        ctx.progress(message=f"with {token}")
+        os.write(1, f"printed {token}\n".encode())
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Gil(Misbehaving):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from farm.connector import Permanent
+from farm.connector import Permanent, Unit
 
 
 class Lines(logging.Handler):
@@ -28,12 +28,16 @@ class Context:
     options: Any
     source: str = "test"
     scratch: Path = Path("/nonexistent")
+    cache: Path = Path("/nonexistent")
     stop_requested: bool = False
     held: str = ""
     paths: list[str] | None = None
+    ahead: tuple[Unit, ...] = ()
     memory_bytes: int = 1_000_000_000
     timeout_s: float = 60.0
     secrets: dict[str, str] = field(default_factory=dict)
+    asked: int = 0
+    """How often a connector waited for its turn to ask the other side."""
     beats: list[tuple[int, int | None, str]] = field(default_factory=list)
     handler: Lines = field(default_factory=Lines)
 
@@ -52,6 +56,10 @@ class Context:
             return self.secrets[name]
         except KeyError as error:
             raise Permanent(f"no secret {name}") from error
+
+    def throttle(self) -> bool:
+        self.asked += 1
+        return not self.stop_requested
 
     def progress(self, done: int = 0, total: int | None = None, message: str = "") -> None:
         self.beats.append((done, total, message))

@@ -16,8 +16,10 @@ class PlainContext(Context):
         self, options: Any, scratch: Path, *, stop: Callable[[], bool] = lambda: False, **more: Any
     ) -> None:
         self._stop = stop
-        super().__init__(options, scratch=scratch, memory_bytes=more.pop("memory_bytes", 512 << 20), **more)
+        cache = more.pop("cache", scratch.parent / "cache")
+        super().__init__(options, scratch=scratch, cache=cache, memory_bytes=more.pop("memory_bytes", 512 << 20), **more)
         scratch.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(parents=True, exist_ok=True)
 
     @property
     def stop_requested(self) -> bool:  # type: ignore[override]

@@ -1,0 +1,100 @@
+"""`farm add` knows a folder, a vault, a mailbox and a repository when it sees one."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farm.cli.recognise import recognise
+from farm.errors import FarmError
+from farm.settings import load
+from tests.cli.world import Farm
+
+
+@pytest.mark.parametrize(
+    ("word", "connector", "options"),
+    [
+        ("imaps://ada@mail.example.org/", "imap", {"host": "mail.example.org", "user": "ada"}),
+        (
+            "imaps://ada%40example.org@mail.example.org:9933/Work",
+            "imap",
+            {"host": "mail.example.org", "user": "ada@example.org", "port": 9933, "folders": ["Work"]},
+        ),
+        (
+            "imaps://ada@example.org@mail.example.org",
+            "imap",
+            {"host": "mail.example.org", "user": "ada@example.org"},
+        ),
+        ("imap://ada@h", "imap", {"host": "h", "user": "ada", "security": "starttls"}),
+        ("https://github.com/python/cpython", "github", {"repository": "python/cpython"}),
+        ("https://github.com/python/cpython.git", "github", {"repository": "python/cpython"}),
+        ("https://github.com/python/cpython/tree/main/Doc", "github", {"repository": "python/cpython"}),
+        ("https://codeberg.org/a/b", "github", {"repository": "https://codeberg.org/a/b"}),
+        ("https://git.example.org/x/y.git", "github", {"repository": "https://git.example.org/x/y.git"}),
+        ("ssh://git@example.org/x/y", "github", {"repository": "ssh://git@example.org/x/y"}),
+        ("git@github.com:python/cpython.git", "github", {"repository": "git@github.com:python/cpython.git"}),
+    ],
+)
+def test_an_address_is_recognised(word: str, connector: str, options: dict[str, Any]) -> None:
+    found = recognise(word)
+    assert (found.connector, found.options) == (connector, options)
+
+
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [
+        ("imaps://ada:hunter2@example.org/", "password"),
+        ("https://x:hunter2@github.com/a/b", "password"),
+        ("imaps://example.org/", "imaps://USER@HOST/"),
+        ("https://example.org/page", "nothing that can be added"),
+        ("https://github.com/python", "OWNER/NAME"),
+        ("gopher://a/b", "nothing that can be added"),
+    ],
+)
+def test_what_is_none_is_told_and_no_password_repeated(word: str, why: str) -> None:
+    with pytest.raises(FarmError, match=why) as raised:
+        recognise(word)
+    assert "hunter2" not in str(raised.value)
+
+
+def test_a_folder_is_what_it_looks_like(tmp_path: Path) -> None:
+    for name, mark in (("plain", ""), ("vault", ".obsidian"), ("both", ".obsidian")):
+        (tmp_path / name / mark).mkdir(parents=True)
+    subprocess.run(["git", "init", "-q", str(tmp_path / "work")], check=True)
+    subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "bare.git")], check=True)
+    subprocess.run(["git", "init", "-q", str(tmp_path / "both")], check=True)
+    kinds = {path.name: recognise(str(path)).connector for path in tmp_path.iterdir()}
+    assert kinds == {
+        "plain": "local_files",
+        "vault": "obsidian",
+        "both": "obsidian",
+        "work": "github",
+        "bare.git": "github",
+    }
+    assert recognise(str(tmp_path / "work"), "local_files").connector == "local_files"
+    assert recognise(f"file://{tmp_path}/bare.git").options == {"repository": f"{tmp_path}/bare.git"}
+
+
+def test_what_is_added_is_a_valid_source_and_only_once(farm: Farm, tmp_path: Path) -> None:
+    (tmp_path / "notes" / ".obsidian").mkdir(parents=True)
+    words = [str(tmp_path / "notes"), "imaps://ada@mail.example.org/", "https://github.com/python/cpython"]
+    ran = farm("add", *words)
+    assert ran.code == 0
+    assert "secrets set ada" in ran.err
+    assert farm("add", *words).out.count("there already") == 3
+    sources = load(farm.home / "farm.toml").sources
+    assert {name: source.connector for name, source in sources.items()} == {
+        "notes": "obsidian",
+        "ada": "imap",
+        "cpython": "github",
+    }
+    assert sources["notes"].watch
+    assert '"password":"ada"' in sources["ada"].options_json
+
+
+def test_a_pattern_that_the_connector_has_not_is_refused(farm: Farm) -> None:
+    assert farm("add", "imaps://a@b/", "--include", "*.md").code == 2
+    assert not (farm.home / "farm.toml").exists()

@@ -1,0 +1,75 @@
+"""A proxy between the farm and its mail server that can stall, and break connections, when a test says so."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import Self
+
+
+class Proxy:
+    """Passes bytes on, unless `stalled`; `drop_after` breaks a connection once so many bytes came back on it."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.stalled = threading.Event()
+        self.down = False
+        """Whether connections are closed at once."""
+        self.drop_after: int | None = None
+        self.drops = 0
+        """How many connections were broken; only as many as `most_drops`."""
+        self.most_drops = 1
+        self.connections = 0
+        self._open: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Break every connection now."""
+        for each in self._open:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        self._open.clear()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                self.connections += 1
+                if self.down:
+                    near.close()
+                    continue
+                far = socket.create_connection(("127.0.0.1", self._target))
+                self._open += [near, far]
+                threading.Thread(target=self._pass, args=(near, far, False), daemon=True).start()
+                threading.Thread(target=self._pass, args=(far, near, True), daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket, back: bool) -> None:
+        passed = 0
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if back:
+                    passed += len(data)
+                    if (
+                        self.drop_after is not None
+                        and passed > self.drop_after
+                        and self.drops < self.most_drops
+                    ):
+                        self.drops += 1
+                        break
+                    while self.stalled.is_set():
+                        threading.Event().wait(0.05)
+                target.sendall(data)
+        for each in (source, target):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
