@@ -277,6 +277,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     of: Hub
     protocol_version = "HTTP/1.1"
+    wbufsize = 65_536
 
     def _serve(self) -> None:
         body = self._body()
