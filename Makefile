@@ -11,6 +11,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
+# What the farm can read besides plain files; `pip install 'connector-farm[…]'` takes the same words.
+EXTRAS := documents,github,imap,webhooks
+
 # What `make farm` reads; without it, the project's own documentation. The shell gets it from the environment,
 # so that a name with spaces or quotes stays one name.
 FOLDER ?=
@@ -81,10 +84,10 @@ $(VENV)/python.stamp:
 
 $(VENV)/documents.stamp: pyproject.toml $(VENV)/python.stamp
 	@echo "installing the farm and its document readers"
-	@$(PIP) install --editable '.[documents]'
+	@$(PIP) install --editable '.[$(EXTRAS)]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml $(VENV)/documents.stamp
 	@echo "installing what the tests need"
-	@$(PIP) install --editable '.[documents,dev]'
+	@$(PIP) install --editable '.[$(EXTRAS),dev]'
 	@touch $@

@@ -12,6 +12,7 @@ from typing import Any
 from connectors.imap_mail.bodies import fetched
 from connectors.imap_mail.documents import documents, hash_of
 from connectors.imap_mail.folders import chosen
+from connectors.imap_mail.listen import listen
 from connectors.imap_mail.look import Look
 from connectors.imap_mail.options import ImapOptions
 from connectors.imap_mail.place import Place
@@ -32,6 +33,12 @@ class Imap(Connector[ImapOptions]):
 
     def discover(self, ctx: Context[ImapOptions], cursor: Any) -> Iterator[Item]:
         yield from Look(ctx, session(ctx), cursor).items()
+
+    def listens(self, options: ImapOptions) -> bool:
+        return True
+
+    def listen(self, ctx: Context[ImapOptions]) -> Iterator[str | None]:
+        yield from listen(ctx)
 
     def extract(self, ctx: Context[ImapOptions], unit: Unit) -> Iterator[Item]:
         try:

@@ -285,6 +285,18 @@ class Connector(Generic[OptionsT]):
         """
         return None
 
+    def listens(self, options: OptionsT) -> bool:
+        """Whether the other side can say by itself that something changed: `watch = true` then calls `listen`."""
+        return False
+
+    def listen(self, ctx: Context[OptionsT]) -> Iterator[str | None]:
+        """Wait for the other side to say that something changed, and yield where, for `ctx.paths`; None: anywhere.
+
+        Runs in a process of its own until `ctx.stop_requested`, and yields None first, once it can hear. What it
+        yields is only a hint: `discover` finds out.
+        """
+        raise NotImplementedError
+
     def watch_key(self, options: OptionsT, path: Path) -> str | None:
         """The unit key of a changed path, for `ctx.paths`; None when it is none of ours."""
         return None

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import quote
 
 from farm import swap
 from farm.errors import FarmRunning, HomeUnusable
@@ -27,6 +30,19 @@ def prepare(home: Path) -> None:
             (home / name).mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
         raise HomeUnusable(home, error.strerror or str(error)) from None
+
+
+def cache_of(home: Path, source: str) -> Path:
+    """Where the source's workers keep what would cost to fetch again."""
+    return home / "cache" / quote(source, safe="")
+
+
+def clear_caches(home: Path, keep: Iterable[str]) -> None:
+    """Remove the caches of all sources but these."""
+    kept = {cache_of(home, source) for source in keep}
+    for folder in (home / "cache").iterdir():
+        if folder not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Lock:

@@ -187,7 +187,7 @@ def _source(name: str, table: Any, folder: Path, errors: list[str]) -> SourceSet
     limits = _limits(known, table.get("limits", {}), f"{place}.limits", errors)
     errors.extend(_clashes(table, place))
     if table.get("watch") is True and not watched:
-        errors.append(f"{place}.watch: the connector {known!r} has no folder to watch; use every or cron")
+        errors.append(f"{place}.watch: the connector {known!r} has nothing to watch; use every or cron")
     if len(errors) > before or found is None or profile is None or retry is None or limits is None:
         return None
     return _settled(name, found, options, profile, retry, limits)
@@ -236,7 +236,8 @@ def _options(name: str, raw: Any, folder: Path, place: str, errors: list[str]) -
     if options is None:
         return "{}", True
     as_json = options.model_dump_json(exclude_unset=True, by_alias=True)
-    return as_json, connector().watch_path(options) is not None
+    made = connector()
+    return as_json, made.watch_path(options) is not None or made.listens(options)
 
 
 def _profile(connector: str, own: Any, place: str, errors: list[str]) -> Profile | None:

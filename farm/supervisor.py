@@ -10,6 +10,7 @@ import json
 import os
 import random
 import secrets
+import shutil
 import signal
 import sqlite3
 import time
@@ -40,6 +41,7 @@ from farm.sources import Source, departed
 from farm.store.store import Store
 from farm.telemetry import Name, log
 from farm.triggers.clock import Clock, Schedule
+from farm.triggers.listen import Listen
 from farm.triggers.watches import Watches
 from farm.triggers.webhooks import Listener
 from farm.workers import reaper
@@ -96,6 +98,7 @@ class Farm:
             self.reserve.release()  # what a dead farm left is settled with it
         else:
             self.reserve.fill()
+        homes.clear_caches(home, settings.sources)
         self.ledger = Ledger.open(home / homes.LEDGER)
         stack.callback(self.ledger.close)
         self.sources = {name: Source(source) for name, source in settings.sources.items()}
@@ -217,7 +220,7 @@ class Farm:
         self._stack.callback(self.clock.close)
         with self.ledger.transaction():
             self._note_schedules()
-        self.watches = Watches(self._watch_fired, self._degraded)
+        self.watches = Watches(self._watch_fired, self._degraded, self._listen)
         self._stack.callback(self.watches.close)
         self.watches.reload(self.settings.sources.values())
         self._stack.callback(self._stop_hearing)
@@ -292,6 +295,10 @@ class Farm:
             )
 
         self.dispatcher.call(act)
+
+    def _listen(self, settings: SourceSettings) -> Listen:
+        marker = f"{reaper.mark_of(str(self.home))}.{self.instance}:listen"
+        return Listen(settings, self.home, {reaper.MARKER: marker}, self._watch_fired, self._degraded)
 
     def _degraded(self, name: str, sentence: str) -> None:
         """A watch's thread: something about the source does not work (or, empty, works again)."""
@@ -383,6 +390,7 @@ class Farm:
     def purge(self, source: str) -> None:
         def act(store: Store) -> None:
             store.remove_source(source)
+            shutil.rmtree(homes.cache_of(self.home, source), ignore_errors=True)
 
         self.lander.do(act)
 
@@ -416,6 +424,7 @@ def offline(home: Path, config: Path) -> Iterator[Desk]:
         def purge(source: str) -> None:
             with Store.open(home / homes.STORE) as store:
                 store.remove_source(source)
+            shutil.rmtree(homes.cache_of(home, source), ignore_errors=True)
 
         try:
             yield Desk(Operations(ledger, settings.sources, Offline(purge)))

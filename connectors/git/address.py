@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from connectors.files.names import path_of, uri_of
 
@@ -40,7 +40,7 @@ class Repository:
         """The folder, where it is one of this machine."""
         if self.url.startswith("/"):
             return Path(self.url)
-        return Path(urlsplit(self.url).path) if self.url.startswith("file://") else None
+        return Path(unquote(urlsplit(self.url).path)) if self.url.startswith("file://") else None
 
     @property
     def protocol(self) -> str:

@@ -201,10 +201,10 @@ class Mirror:
                 raise self._told(error) from None
             self._fetch_plainly(spec)
 
-    def _fetch_plainly(self, spec: str) -> None:
-        """From a server that can neither leave out history nor files."""
+    def _fetch_plainly(self, spec: str, *words: str) -> None:
+        """All there is, from a server that can neither leave out files nor be asked for some."""
         try:
-            self._asked(*self._to_remote(), "fetch", "--quiet", "--no-tags", "origin", spec)
+            self._asked(*self._to_remote(), "fetch", "--quiet", "--no-tags", *words, "origin", spec)
         except GitFailed as error:
             raise self._told(error) from None
 
@@ -217,7 +217,7 @@ class Mirror:
                 raise self._told(error) from None
             if "not our ref" in error.said:
                 raise Transient(f"{self.remote.label} does not have these files any more") from None
-            self._fetch_plainly(f"+HEAD:{TIP}")
+            self._fetch_plainly(f"+HEAD:{TIP}", "--refetch")
         return len(oids)
 
     def _fetch(self, *words: str, given: bytes = b"") -> None:
@@ -232,6 +232,13 @@ class Mirror:
         if not self._turn():
             raise Stopped
         return self._git.run(*words, given=given, network=True)
+
+    def _clear(self) -> None:
+        """What a git that was killed left behind: we hold the only right to change anything here."""
+        folder = self._git.folder
+        halves = (folder / "objects" / "pack").glob("tmp_*")
+        for left in (*folder.glob("*.lock"), *(folder / "refs").rglob("*.lock"), *halves):
+            left.unlink(missing_ok=True)
 
     def _tidy(self) -> None:
         packs = self._git.folder / "objects" / "pack"
@@ -250,8 +257,7 @@ class Mirror:
         descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             wait_for(descriptor, self._stop, self._alive)
-            for left in self._git.folder.glob("*.lock"):  # of a git that was killed: we hold the only right
-                left.unlink(missing_ok=True)
+            self._clear()
             yield
         finally:
             os.close(descriptor)

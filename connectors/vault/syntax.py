@@ -73,7 +73,7 @@ def _wikilink(state: StateInline, silent: bool) -> bool:
     if end < 0:
         return False
     inner = src[start:end]
-    if "\n" in inner or "[[" in inner or not inner.strip(" |#^"):
+    if "\n" in inner or "[[" in inner or not inner.partition("|")[0].strip(" #^\\"):
         return False
     if not silent:
         token = state.push("embed" if embed else "wikilink", "", 0)

@@ -30,9 +30,11 @@ _SCHEMA = Path(__file__).with_name("schema.sql")
 def connect(home: Path) -> sqlite3.Connection:
     """A read-only connection to the ledger of this state folder; raises LedgerDamaged or HomeUnusable."""
     path = home / LEDGER
-    if path.exists():
-        db = sqlite.open_reader(path.absolute())
-    else:
+    db = sqlite.open_reader(path.absolute()) if path.exists() else None
+    if db is not None and not db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+        db.close()  # a farm is just making it
+        db = None
+    if db is None:
         db = sqlite3.connect(":memory:", isolation_level=None)
         db.executescript(_SCHEMA.read_text())
     db.row_factory = sqlite3.Row

@@ -7,16 +7,23 @@ from pathlib import Path
 
 from farm import registry
 from farm.settings import SourceSettings
+from farm.triggers.listen import Listen
 from farm.triggers.watch import Fire, Watch
 
 
 class Watches:
-    """One Watch per source with `watch = true` whose connector has a folder to watch."""
+    """Of each source with `watch = true` one Watch where its connector has a folder, one Listen where it listens."""
 
-    def __init__(self, fire: Fire, degraded: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        fire: Fire,
+        degraded: Callable[[str, str], None],
+        listen: Callable[[SourceSettings], Listen] | None = None,
+    ) -> None:
         self._fire = fire
         self._degraded = degraded
-        self._watches: dict[str, tuple[SourceSettings, Watch]] = {}
+        self._listen = listen
+        self._watches: dict[str, tuple[SourceSettings, Watch | Listen]] = {}
 
     def reload(self, sources: Iterable[SourceSettings]) -> None:
         """Take on these sources; a watch whose settings did not change goes on."""
@@ -35,9 +42,13 @@ class Watches:
             watch.close()
         self._watches.clear()
 
-    def _begin(self, settings: SourceSettings) -> Watch | None:
+    def _begin(self, settings: SourceSettings) -> Watch | Listen | None:
         connector = registry.load(settings.connector)()
         options = connector.Options.model_validate_json(settings.options_json)
+        if self._listen is not None and connector.listens(options):
+            listen = self._listen(settings)
+            listen.start()
+            return listen
         path = connector.watch_path(options)
         if path is None:
             self._degraded(

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from multiprocessing import connection, forkserver, parent_process
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from setproctitle import setproctitle
 
+from farm import home as homes
 from farm.secrets import CREDENTIALS, PREFIX
 from farm.workers import proc, reaper
 from farm.workers.vault import Vault
@@ -66,7 +66,7 @@ class Seat:
 
     def cache_of(self, source: str) -> Path:
         """The source's own folder, kept between attempts and shared by its cells."""
-        return Path(self.home, "cache", quote(source, safe=""))
+        return homes.cache_of(Path(self.home), source)
 
     @property
     def marker(self) -> str:

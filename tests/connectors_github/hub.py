@@ -62,6 +62,8 @@ class Hub:
         """What git and the API have to be given; empty: nothing."""
         self.quota: int | None = None
         """X-RateLimit-Remaining; counted down by what is not a 304."""
+        self.old = False
+        """Speaks git's first protocol only."""
         self.now = 1_700_000_000.0
         self._lock = threading.Lock()
         hub = self
@@ -259,7 +261,7 @@ class Hub:
                 "CONTENT_TYPE": asked.headers.get("content-type", ""),
                 "CONTENT_LENGTH": str(len(body)),
                 "HTTP_CONTENT_ENCODING": asked.headers.get("content-encoding", ""),
-                "GIT_PROTOCOL": asked.headers.get("git-protocol", ""),
+                "GIT_PROTOCOL": "" if self.old else asked.headers.get("git-protocol", ""),
                 "REMOTE_ADDR": "127.0.0.1",
             },
         )
@@ -277,6 +279,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     of: Hub
     protocol_version = "HTTP/1.1"
+    wbufsize = 65_536
 
     def _serve(self) -> None:
         body = self._body()

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -324,6 +329,60 @@ def test_names_that_are_no_utf8_and_links_and_submodules(source: Make, tmp_path:
     assert reader.documents["caf\\xe9.md"].text == "odd name"
 
 
+def test_servers_that_can_leave_nothing_out_are_read_all_the_same(
+    source: Make, hub: Hub, tmp_path: Path
+) -> None:
+    work = hub.repository("octo/hello", {"a.md": "a", "film.mp4": b"film"})
+    work.git("config", "uploadpack.allowFilter", "false")
+    reader = plain(source, hub)
+    assert reader.run() == ["a.md"]
+    assert hub.fetches() == 1, "everything came with the commit"
+
+    work.git("config", "uploadpack.allowFilter", "true")
+    hub.old = True  # may leave files out, but not be asked for some
+    old = plain(source, hub)
+    assert old.run() == ["a.md"]
+    work.commit({"a.md": "a2"})
+    assert old.run() == ["a.md"]
+    assert old.documents["a.md"].text == "a2"
+
+    bare = tmp_path / "served" / "it.git"
+    bare.parent.mkdir()
+    work.git("clone", "--quiet", "--bare", str(work.folder), str(bare))
+    _at(bare).git("update-server-info")
+    with _files_only(bare.parent) as url:
+        assert source(repository=f"{url}/it.git").run() == ["a.md"]
+
+
+def test_many_small_fetches_are_brought_together(
+    source: Make, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connectors.git.mirror.PACKS", 4)
+    work = hub.repository("octo/hello", {"a.md": "0", "b.md": "b"})
+    reader = plain(source, hub)
+    for number in range(6):
+        work.commit({"a.md": f"{number}"})
+        reader.run()
+    packs = list((reader.folder / "cache").rglob("*.pack"))
+    assert len(packs) <= 5
+    assert reader.documents["a.md"].text == "5"
+    hub.forget()
+    assert reader.run() == []
+    assert hub.fetches() == 0
+
+
+def test_what_a_killed_git_left_stands_in_nobodys_way(source: Make, hub: Hub) -> None:
+    work = hub.repository("octo/hello", {"a.md": "a"})
+    reader = plain(source, hub)
+    reader.run()
+    [git] = (reader.folder / "cache").glob("*/git")
+    for left in ("shallow.lock", "config.lock", "refs/farm/tip.lock", "objects/pack/tmp_pack_x"):
+        (git / left).write_text("")
+    work.commit({"a.md": "a2"})
+    assert reader.run() == ["a.md"]
+    assert not list(git.rglob("*.lock"))
+
+
 def test_an_empty_repository_and_a_bare_one_and_one_with_sha256(source: Make, tmp_path: Path) -> None:
     empty = Work(tmp_path / "empty")
     reader = source(repository=str(empty.folder))
@@ -342,9 +401,6 @@ def test_an_empty_repository_and_a_bare_one_and_one_with_sha256(source: Make, tm
 
 
 def test_a_stop_while_git_waits_for_its_server_ends_it_soon(source: Make, hub: Hub) -> None:
-    import threading
-    import time
-
     hub.repository("octo/hello", {"a.md": "a"})
     waits, stop = threading.Event(), threading.Event()
 
@@ -359,6 +415,23 @@ def test_a_stop_while_git_waits_for_its_server_ends_it_soon(source: Make, hub: H
     assert time.monotonic() - began < 5
     assert not any(isinstance(item, Listing) for item in reader.items)
     waits.set()
+
+
+@contextmanager
+def _files_only(folder: Path) -> Iterator[str]:
+    """A web server that knows nothing of git."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def _at(folder: Path) -> Work:

@@ -10,7 +10,7 @@ import itertools
 import json
 import sys
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -65,14 +65,25 @@ class Harness(ABC):
     @abstractmethod
     def remove(self, key: str) -> None: ...
 
+    def rename(self, key: str) -> bool:
+        """Give the unit another name, and `key` that one from now on; False where nothing has a name."""
+        return False
+
+    @abstractmethod
+    def enlarge(self, key: str, text: str) -> None:
+        """Have the unit say this much."""
+
     @abstractmethod
     def grow(self) -> None:
         """Make so many more units that listing them takes a while."""
 
 
+@dataclass
 class LocalFilesHarness(Harness):
     name = "local_files"
     watched = True
+
+    names: dict[str, str] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:
@@ -105,9 +116,61 @@ class LocalFilesHarness(Harness):
         for i in range(500):
             (self.root / f"more-{i}.txt").write_text("more")
 
+    def rename(self, key: str) -> bool:
+        (self.root / key).rename(self.root / f"renamed-{key}")
+        self.names[key] = f"renamed-{key}"
+        return True
+
+    def key(self, name: str) -> str:
+        return self.names.get(name, name)
+
+    def enlarge(self, key: str, text: str) -> None:
+        (self.root / key).write_text(text)
+
+
+@dataclass
+class ObsidianHarness(LocalFilesHarness):
+    """A vault whose good units are notes, and whose bad one is a broken attachment."""
+
+    name = "obsidian"
+
+    def build(self) -> dict[str, Any]:
+        super().build()
+        (self.root / ".obsidian").mkdir()
+        for name in GOOD:
+            self.names[name] = name.replace(".txt", ".md")
+            (self.root / name).rename(self.root / self.names[name])
+        return {"path": str(self.root)}
+
+    def wrong_options(self) -> list[tuple[dict[str, Any], str]]:
+        return [
+            ({}, "path: is missing"),
+            ({"path": "relative"}, "path: "),
+            ({"path": str(self.root), "exclud": ["*.tmp"]}, "exclud: unknown key; did you mean exclude"),
+        ]
+
+    def change(self, key: str) -> None:
+        super().change(self.names[key])
+
+    def remove(self, key: str) -> None:
+        super().remove(self.names[key])
+
+    def rename(self, key: str) -> bool:
+        (self.root / self.names[key]).rename(self.root / f"renamed-{self.names[key]}")
+        self.names[key] = f"renamed-{self.names[key]}"
+        return True
+
+    def enlarge(self, key: str, text: str) -> None:
+        super().enlarge(self.names[key], text)
+
+    def grow(self) -> None:
+        for i in range(500):
+            (self.root / f"more-{i}.md").write_text(f"more [[more-{i + 1}]]")
+
 
 class CommandHarness(Harness):
     name = "command"
+    secrets: ClassVar[dict[str, str]] = {"token": "s3cret-of-the-program"}
 
     PROGRAM: ClassVar[str] = """
 import json, sys
@@ -128,7 +191,7 @@ else:
         (self.folder / "program.py").write_text(self.PROGRAM)
         self._write({key: {"version": 1, "text": f"This is what {key} says."} for key in (*GOOD, BAD)})
         argv = [sys.executable, str(self.folder / "program.py"), str(self.folder / "source.json")]
-        return {"argv": argv, "mode": "units", "complete": True}
+        return {"argv": argv, "mode": "units", "complete": True, "env": {"TOKEN": "secret:token"}}
 
     def wrong_options(self) -> list[tuple[dict[str, Any], str]]:
         return [
@@ -153,6 +216,19 @@ else:
 
     def grow(self) -> None:
         self._write(self._read() | {f"more-{i}.txt": {"version": 1, "text": "more"} for i in range(20_000)})
+
+    def rename(self, key: str) -> bool:
+        source = self._read()
+        source[f"renamed-{key}"] = source.pop(key)
+        self._write(source)
+        self.renamed = {**getattr(self, "renamed", {}), key: f"renamed-{key}"}
+        return True
+
+    def key(self, name: str) -> str:
+        return str(getattr(self, "renamed", {}).get(name, name))
+
+    def enlarge(self, key: str, text: str) -> None:
+        self._write(self._read() | {key: {"version": 9, "text": text}})
 
     def _read(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.folder / "source.json").read_text())
@@ -191,6 +267,18 @@ class GitHubHarness(Harness):
 
     def remove(self, key: str) -> None:
         self.work.commit({key: None})
+
+    def rename(self, key: str) -> bool:
+        text = (self.work.folder / key).read_text()
+        self.work.commit({key: None, f"renamed-{key}": text})
+        self.renamed = {**getattr(self, "renamed", {}), key: f"renamed-{key}"}
+        return True
+
+    def key(self, name: str) -> str:
+        return str(getattr(self, "renamed", {}).get(name, name))
+
+    def enlarge(self, key: str, text: str) -> None:
+        self.work.commit({key: text})
 
     def grow(self) -> None:
         self.work.commit({f"more-{i}.txt": f"more {i}" for i in range(500)})
@@ -233,6 +321,11 @@ class ImapHarness(Harness):
     def remove(self, key: str) -> None:
         self.account.expunge(int(self.keys[key].rpartition(".")[2]))
 
+    def enlarge(self, key: str, text: str) -> None:
+        self.remove(key)
+        lines = "\r\n".join(text[at : at + 900] for at in range(0, len(text), 900))
+        self.keys[key] = self._put(mail(0, f"{lines}\r\n"))
+
     def grow(self) -> None:
         self.account.fill(mail(number) for number in range(1, 1500))
 
@@ -247,5 +340,6 @@ class ImapHarness(Harness):
 _numbers = itertools.count(1)
 
 HARNESSES: dict[str, type[Harness]] = {
-    harness.name: harness for harness in (LocalFilesHarness, CommandHarness, GitHubHarness, ImapHarness)
+    harness.name: harness
+    for harness in (LocalFilesHarness, ObsidianHarness, CommandHarness, GitHubHarness, ImapHarness)
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import itertools
 import json
@@ -13,15 +14,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomlkit
 
 from farm import registry
-from farm.connector import Connector, ConnectorError, Document, InvalidInput, Item, Listing, Unit
+from farm.connector import (
+    Connector,
+    ConnectorError,
+    Document,
+    Gone,
+    InvalidInput,
+    Item,
+    Listing,
+    State,
+    Unit,
+)
 from farm.core.job import JobSpec, Launch, Limits, Outcome, Stage
 from farm.errors import ConfigErrors
 from farm.lines import decode, encode
+from farm.quantities import size
 from farm.settings import parse
 from farm.sqlite import open_reader
-from farm.store.landing import Landed, Landing
+from farm.store.landing import Child, Landed, Landing
 from farm.store.store import Store
 from farm.workers.pool import Pool
 from tests.contract.harness import BAD, GOOD, HARNESSES, Harness
@@ -83,7 +96,7 @@ def test_good_options_pass_the_edge_and_say_what_can_be_watched(bench: Bench) ->
     watched = bench.connector().watch_path(again)
     assert (watched is not None) == bench.harness.watched
     if watched is not None:
-        assert bench.connector().watch_key(again, watched / GOOD[0]) in bench.units()
+        assert bench.connector().watch_key(again, watched / bench.harness.key(GOOD[0])) in bench.units()
         assert bench.connector().watch_key(again, Path("/elsewhere/entirely.txt")) is None
 
 
@@ -245,6 +258,104 @@ def test_the_whole_way_lands_the_same_twice(bench: Bench, home: Path, pool: Pool
     assert _documents(store) == {key("c.txt"), key("a.txt")}
 
 
+def test_a_cursor_is_plain_json_and_given_back_it_finds_nothing_new(bench: Bench) -> None:
+    first = bench.discover()
+    states = [item.value for item in first if isinstance(item, State)]
+    cursor = states[-1] if states else None
+    assert json.loads(json.dumps(cursor)) == cursor
+    versions = {item.key: item.version for item in first if isinstance(item, Unit)}
+    second = list(bench.connector().discover(bench.context(), cursor))
+    for item in second:
+        if isinstance(item, Unit):
+            assert versions[item.key] == item.version
+    assert not any(isinstance(item, Gone) for item in second)
+    if bench.harness.remembers:
+        assert not any(isinstance(item, Unit) for item in second)
+
+
+def test_a_listing_that_was_ended_at_any_line_is_made_anew_in_full(bench: Bench) -> None:
+    """What a killed attempt found does not land: whatever it had yielded, the next one yields it again."""
+    states = [item.value for item in bench.discover() if isinstance(item, State)]
+    bench.harness.change("a.txt")
+    bench.harness.remove("b.txt")
+    for cursor in (None, *states[-1:]):
+        whole = list(bench.connector().discover(bench.context(), cursor))
+        for lines in range(len(whole)):
+            cut = bench.connector().discover(bench.context(), cursor)
+            assert len(list(itertools.islice(cut, lines))) == lines
+            cut.close()  # type: ignore[attr-defined]
+            assert list(bench.connector().discover(bench.context(), cursor)) == whole
+
+
+def test_a_worker_killed_in_the_middle_leaves_nothing_wrong(
+    bench: Bench, home: Path, pool: Pool, store: Store
+) -> None:
+    way = Way(bench, home, pool, store)
+    for delay_s in (0.0, 0.02, 0.1):
+        way.kill(Stage.DISCOVER, delay_s)
+    discovered = way.go(Stage.DISCOVER)
+    children = {child.key: child for child in discovered.children}
+    assert children.keys() == set(bench.keys(*GOOD, BAD))
+    child = children[bench.harness.key("a.txt")]
+    for delay_s in (0.0, 0.02):
+        way.kill(Stage.EXTRACT, delay_s, child.key, child.version, child.payload)
+    assert way.go(Stage.EXTRACT, child.key, child.version, child.payload).new >= 1
+    assert _documents(store) == {child.key}
+
+
+def test_a_renamed_unit_is_found_under_its_new_name_only(
+    bench: Bench, home: Path, pool: Pool, store: Store
+) -> None:
+    way = Way(bench, home, pool, store)
+    for child in list(way.go(Stage.DISCOVER).children):
+        way.run_and_land(child)
+    if not bench.harness.rename("c.txt"):
+        pytest.skip("its units have no names")
+    for child in list(way.go(Stage.DISCOVER).children):
+        way.run_and_land(child)
+    assert _documents(store) == set(bench.keys(*GOOD))
+
+
+def test_no_secret_is_in_anything_that_it_leaves(bench: Bench, home: Path, pool: Pool, store: Store) -> None:
+    """Neither in spools, heartbeat pages, logs and process titles, nor in what an error says."""
+    values = [value.encode() for value in bench.harness.secrets.values()]
+    if not values:
+        pytest.skip("it needs none")
+    values += [base64.b64encode(b"\0" + value).rstrip(b"=")[2:-2] for value in values]
+    way = Way(bench, home, pool, store)
+    children = {child.key: child for child in way.go(Stage.DISCOVER).children}
+    for child in children.values():
+        way.run(Stage.EXTRACT, child.key, child.version, child.payload)
+    options = bench.connector.Options.model_validate(bench.harness.unreachable())
+    way.options = options.model_dump_json(exclude_unset=True)
+    failed = way.run(Stage.DISCOVER)
+    assert failed.outcome is not Outcome.SUCCEEDED
+    said = [repr(failed).encode()]
+    for path in home.rglob("*"):
+        if path.is_file() and path.parent.name != "secrets":
+            said.append(path.read_bytes())
+    for cell in pool.facts():
+        said += [Path(f"/proc/{cell.pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
+    assert not [value for value in values if any(value in text for text in said)]
+
+
+def test_a_large_input_stays_within_the_profile(bench: Bench, home: Path, pool: Pool, store: Store) -> None:
+    profile = registry.profile_of(bench.harness.name)["profile"]
+    most = size(profile["memory"])
+    bench.harness.enlarge("a.txt", "The quick brown fox jumps over the lazy dog. " * 100_000)
+    bench.harness.grow()
+    way = Way(bench, home, pool, store)
+    way.memory_bytes = size(profile["memory_max"])
+    listed = way.run(Stage.DISCOVER)
+    assert listed.outcome is Outcome.SUCCEEDED
+    assert listed.usage.memory_peak_bytes < most
+    unit = bench.units()[bench.harness.key("a.txt")]
+    payload = json.dumps({"data": unit.data, "uri": unit.uri, "held": ""})
+    read = way.run(Stage.EXTRACT, unit.key, unit.version, payload)
+    assert read.outcome in (Outcome.SUCCEEDED, Outcome.INVALID_INPUT), read
+    assert read.usage.memory_peak_bytes < most
+
+
 def _documents(store: Store) -> set[str]:
     """Keys of what can be found."""
     with contextlib.closing(open_reader(store.path)) as db:
@@ -256,6 +367,7 @@ class Way:
 
     def __init__(self, bench: Bench, home: Path, pool: Pool, store: Store) -> None:
         self.bench, self.home, self.pool, self.store = bench, home, pool, store
+        self.memory_bytes = 1 << 30
         self.options = bench.connector.Options.model_validate(bench.options).model_dump_json(
             exclude_unset=True
         )
@@ -267,19 +379,38 @@ class Way:
             kept.write_text(value)
 
     def run(self, stage: Stage, key: str = "", version: str = "", payload: str = "") -> Any:
-        self.attempt = next(_attempts)
-        if stage is Stage.DISCOVER:
-            payload = json.dumps({"cursor": self.store.cursor("it"), "paths": None})
-        job = JobSpec(self.attempt, self.attempt, stage, key, version, payload)
-        limits = Limits(timeout_s=60, stall_s=60, memory_bytes=1 << 30, nice=0)
-        self.pool.launch(Launch(self.attempt, "it", self.bench.harness.name, self.options, (job,), limits))
+        self._launch(stage, key, version, payload)
         [finished] = until(self.pool.poll, timeout_s=60)
         [ending] = finished.endings
         return ending
 
+    def _launch(self, stage: Stage, key: str, version: str, payload: str) -> int:
+        self.attempt = next(_attempts)
+        if stage is Stage.DISCOVER:
+            payload = json.dumps({"cursor": self.store.cursor("it"), "paths": None})
+        job = JobSpec(self.attempt, self.attempt, stage, key, version, payload)
+        limits = Limits(timeout_s=60, stall_s=60, memory_bytes=self.memory_bytes, nice=0)
+        self.pool.launch(Launch(self.attempt, "it", self.bench.harness.name, self.options, (job,), limits))
+        return self.attempt
+
+    def kill(self, stage: Stage, delay_s: float, key: str = "", version: str = "", payload: str = "") -> None:
+        """Start it, and have its worker killed after so long; what it found is thrown away."""
+        launch = self._launch(stage, key, version, payload)
+        time.sleep(delay_s)  # somewhere in the middle, wherever that is
+        self.pool.kill(launch, Outcome.INTERRUPTED, "killed by the test")
+        until(self.pool.poll, timeout_s=60)
+
+    def run_and_land(self, child: Child) -> None:
+        ending = self.run(Stage.EXTRACT, child.key, child.version, child.payload)
+        if ending.outcome is Outcome.SUCCEEDED:
+            self._land(ending, Stage.EXTRACT, child.key, child.version)
+
     def go(self, stage: Stage, key: str = "", version: str = "", payload: str = "") -> Landed:
         ending = self.run(stage, key, version, payload)
         assert ending.outcome is Outcome.SUCCEEDED, ending
+        return self._land(ending, stage, key, version)
+
+    def _land(self, ending: Any, stage: Stage, key: str, version: str) -> Landed:
         raw = (self.home / "spool" / f"{self.attempt}.jsonl").read_bytes()
         lines = [decode(line) for line in raw[ending.start : ending.end].splitlines()]
         [landed] = self.store.land(
@@ -334,5 +465,4 @@ def _possessions() -> tuple[int, int, int]:
 
 
 def _toml(connector: str, options: dict[str, Any]) -> str:
-    lines = [f"{key} = {json.dumps(value)}" for key, value in options.items()]
-    return "\n".join(["[sources.it]", f'connector = "{connector}"', "[sources.it.options]", *lines])
+    return tomlkit.dumps({"sources": {"it": {"connector": connector, "options": options}}})

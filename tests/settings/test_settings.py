@@ -201,7 +201,7 @@ def test_a_toml_mistake_is_told_with_its_line(text: str, expected: str) -> None:
         ('[sources.x]\nconnector = "tests.support.wait:until"', "sources.x.connector: there is no connector"),
         (
             '[sources.x]\nconnector = "command"\nwatch = true\noptions.argv = ["true"]',
-            "sources.x.watch: the connector 'command' has no folder to watch",
+            "sources.x.watch: the connector 'command' has nothing to watch",
         ),
         (
             f'[sources.x]\nconnector = "{PLAIN}"\nprofile.memory = "2GB"\nprofile.memory_max = "1GB"',

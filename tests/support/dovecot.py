@@ -163,7 +163,7 @@ class Dovecot:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            process_group=0,  # in our session: a pool here would take another for a stray's
             **own,  # type: ignore[arg-type]
         )
         until(self._answers, 20, what=f"Dovecot's start: {self.said()}")
