@@ -9,7 +9,7 @@ from typing import ClassVar
 from loadtest.farmhouse import Farmhouse, until
 
 AT_ONCE = 5_000
-PROFILE = {"cpu": 0.1, "memory": "64MB", "batch": 256}
+PROFILE = {"cpu": 0.1, "memory": "64MB", "batch": 1024}
 
 
 class Queue:

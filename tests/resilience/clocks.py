@@ -15,10 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.resilience.harness import Report, World, scene, told
+from tests.resilience.harness import Report, World, scene, told, until
 from tests.resilience.wallclock import WallClock
 from tests.support.farms import local_files
-from tests.support.wait import until
 
 NAME = "clocks"
 HOUR_S, YEARS_S = 3600.0, 10 * 365.25 * 86400.0

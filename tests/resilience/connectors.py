@@ -8,7 +8,7 @@ A key is `<kind>-<anything>`; what a kind does, it does at its first try only, b
     torn  killed in the middle of its content's bytes       tornend  in the middle of its END line
     ended killed between its END line and the news of it    reply    in the middle of the worker's answer
     oom   takes memory until it is refused                  swell    takes memory that no rlimit sees
-    child leaves a program in a session of its own running, and takes its time
+    child starts a program in a session of its own, and takes its time      orphan   starts it, and is killed
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from farm.connector import (
 from tests.resilience.oracle import Log, text_of
 
 DEATHS_WHILE_WRITING = ("torn", "tornend", "ended", "reply")
-DEATHS = ("kill", "segv", "abort", "exit0", "stop", "oom", "swell", *DEATHS_WHILE_WRITING)
+DEATHS = ("kill", "orphan", "segv", "abort", "exit0", "stop", "oom", "swell", *DEATHS_WHILE_WRITING)
 
 
 class ToldOptions(Options):
@@ -148,6 +148,9 @@ def _die(kind: str, told: _Told) -> None:
     if kind != "child":
         told.add("dies", how=kind)
     match kind:
+        case "orphan":
+            subprocess.Popen(["sleep", "100"], start_new_session=True)
+            os.kill(os.getpid(), signal.SIGKILL)
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "segv":

@@ -21,10 +21,9 @@ from farm.doctor import examine
 from farm.fingerprint import fingerprint
 from farm.store.landing import Landing
 from farm.store.store import Store
-from tests.resilience.harness import Report, World, scene, told
+from tests.resilience.harness import Report, World, scene, told, until
 from tests.resilience.oracle import text_of
 from tests.support.farms import Farm, local_files
-from tests.support.wait import until
 
 NAME = "damage"
 DATABASES = ("ledger.db", "store.db")

@@ -20,9 +20,8 @@ from typing import Any
 from farm.errors import FarmError
 from farm.workers import proc
 from tests.resilience.connectors import DEATHS, DEATHS_WHILE_WRITING
-from tests.resilience.harness import Report, World, busy, scene, told
+from tests.resilience.harness import Report, World, busy, scene, told, until
 from tests.resilience.oracle import Log
-from tests.support.wait import until
 
 NAME = "deaths"
 CELLS = 3

@@ -21,14 +21,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from farm.doctor import examine
 from farm.errors import FarmError
 from farm.workers import proc
 from tests.resilience.oracle import Oracle
+from tests.support import wait
 from tests.support.farms import Farm
-from tests.support.wait import until
+
+T = TypeVar("T")
 
 HERE = "tests.resilience.connectors"
 GONE_S = 5.0
@@ -157,7 +159,7 @@ class World:
     def drain(self, timeout_s: float = 120.0) -> int:
         """Have a farm finish all there is, without schedules; its exit code."""
         self.farm.start(drain=True)
-        code = self.farm.wait(timeout_s)
+        code = self.farm.wait(timeout_s * busy())
         self._complain(
             "exit code", [] if code in (0, 3) else [f"drain ended with {code}: {self.farm.said()}"]
         )
@@ -212,6 +214,11 @@ def scene(
         world.farm.close()
         if not report.problems and not keep:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def until(condition: Callable[[], T], timeout_s: float, every_s: float = 0.01, what: str = "") -> T:
+    """As everywhere in the tests; on a machine that is busy with others it waits for as much longer."""
+    return wait.until(condition, timeout_s * busy(), every_s, what)
 
 
 class Client(threading.Thread):

@@ -18,9 +18,8 @@ from typing import Any
 
 from farm.errors import FarmError
 from farm.workers import proc
-from tests.resilience.harness import Client, Report, World, scene, told
+from tests.resilience.harness import Client, Report, World, scene, told, until
 from tests.support.farms import local_files
-from tests.support.wait import until
 
 NAME = "kills"
 RETRY = {"max_attempts": 3, "base": "50ms", "max": "100ms", "max_losses": 1000, "max_deaths": 1000}

@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from farm.workers import proc
-from tests.resilience.harness import Report, World, scene, told
+from tests.resilience.harness import Report, World, scene, told, until
 from tests.support.farms import local_files
-from tests.support.wait import until
 
 NAME = "soak"
 EVERY_S = 10.0

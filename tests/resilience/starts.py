@@ -18,9 +18,8 @@ from typing import Any
 
 from farm.workers import proc
 from farm.workers.beat import Beat
-from tests.resilience.harness import Report, World, scene, told
+from tests.resilience.harness import Report, World, scene, told, until
 from tests.support.farms import ROOT
-from tests.support.wait import until
 
 NAME = "starts"
 RACERS = """
