@@ -61,15 +61,15 @@ def run(seed: int, base: Path, faults: int = 60, *, keep: bool = False) -> Repor
         prints = {name: _print(world.home / name) for name in DATABASES}
         original = world.base / "original"
         shutil.copytree(world.home, original, ignore=_sockets)
-        for name in DATABASES:
-            _flip_pages(world, original, saved, prints, name, faults // 2)
+        _late(world)
         _settings(world)
         for name in DATABASES:
             for _ in range(max(1, faults // 30)):
                 _cut_log(world, name)
         _lose_spools(world)
+        for name in DATABASES:
+            _flip_pages(world, original, saved, prints, name, faults // 2)
         world.drain()
-        _late(world)
         if not world.report.problems:
             world.settle()
     return world.report
