@@ -30,7 +30,7 @@ DATABASES = ("ledger.db", "store.db")
 PROFILE = {"cpu": 0.1, "memory": "128MB", "batch": 16}
 RETRY = {"max_attempts": 2, "base": "50ms", "max": "50ms"}
 STARTS = 4
-"""Of the flipped pages, so many of each database are also given to `farm start` and `farm restore`."""
+"""Of the flipped pages, at most so many more of each database are also given to `farm start` and `farm restore`."""
 
 
 def sources(base: Path, chance: random.Random) -> dict[str, dict[str, Any]]:
@@ -102,7 +102,7 @@ def _flip_pages(
     pages = list(range(count))
     if count > most:
         pages = sorted({0, 1, 2, *world.chance.sample(pages, most - 3)})
-    tried = {0, *world.chance.sample(pages, min(STARTS, len(pages)))}
+    tried = {0, *world.chance.sample(pages, max(1, min(STARTS, len(pages) // 3)))}
     home = world.base / "flipped"
     for page in pages:
         _copy(original, home)
