@@ -109,7 +109,16 @@ class Server:
             thread = threading.Thread(target=self._serve, args=(client,), name="control client", daemon=True)
             with self._lock:
                 self._clients[thread] = client
-            thread.start()
+            try:
+                thread.start()
+            except (
+                RuntimeError
+            ):  # no thread can be had for a moment: the client is turned away, the next may be luckier
+                with self._lock:
+                    del self._clients[thread]
+                client.close()
+                self._room.release()
+                self._closing.wait(0.05)
 
     def _serve(self, client: socket.socket) -> None:
         try:

@@ -240,7 +240,7 @@ class Dispatcher:
         self._look_at_clock()
         for request in requests:
             self._perform(request)
-        self._returned += self.pool.poll()
+        self._take_finished()
         self._settle_finished()
         self._take_landed()
         self._settle_landed()
@@ -339,6 +339,20 @@ class Dispatcher:
             _tell(request)
 
     # -- settle
+
+    def _take_finished(self) -> None:
+        for finished in self.pool.poll():
+            self._returned.append(finished)
+            if finished.endings:
+                self._no_cell_s = 0.0
+            elif self._stop_at is None:
+                self._wait_for_cells()  # its cell never came to work
+
+    def _wait_for_cells(self) -> None:
+        """The machine gives no cell: lease nothing for a while, each time for longer."""
+        least, most = NO_CELL_S
+        self._no_cell_s = min(max(2 * self._no_cell_s, least), most)
+        self._no_cell_until = self._monotonic() + self._no_cell_s
 
     def _settle_finished(self) -> None:
         succeeded: list[Ending] = []
@@ -571,11 +585,8 @@ class Dispatcher:
     def _start(self, launch: Launch) -> None:
         try:
             self.pool.launch(launch)
-            self._no_cell_s = 0.0
         except NoCell:
-            least, most = NO_CELL_S
-            self._no_cell_s = min(max(2 * self._no_cell_s, least), most)
-            self._no_cell_until = self._monotonic() + self._no_cell_s
+            self._wait_for_cells()
             self._returned.append(Finished(launch.id, -1, (), tuple(spec.job_id for spec in launch.jobs)))
 
     # -- measure

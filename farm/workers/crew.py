@@ -11,6 +11,7 @@ import contextlib
 import functools
 import logging
 import os
+import queue
 import threading
 import time
 from collections import deque
@@ -77,6 +78,8 @@ class Crew:
         self.guard: Guard | None = None
         self.watch = Watch(self, begin_s)
         self._hands: set[threading.Thread] = set()
+        self._postponed: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._spare = threading.Thread(target=self._lend_a_hand, name="crew_spare", daemon=True)
         self._generation = 0
         self._stillborn = 0
         self._since = 0
@@ -93,6 +96,7 @@ class Crew:
         self.running = True
         self.watch.guard(self.guard.pid)
         self.watch.start()
+        self._spare.start()
         with self.lock:
             self.keep_one_warm()
 
@@ -105,6 +109,8 @@ class Crew:
         while hands := list(self._hands):
             for hand in hands:
                 hand.join(reaper.PATIENCE_S)
+        self._postponed.put(None)
+        self._spare.join(reaper.PATIENCE_S)
         self.watch.close()
         nursery.stop()
         self._reap()
@@ -152,7 +158,8 @@ class Crew:
             log.error("cell.unbuilt cell=%d error=%s", cell.number, error)
             with self.lock:
                 cell.state = CellState.ENDING
-            self._finish(cell, Cause(Outcome.CRASHED, f"no worker could be started: {error}"))
+            # No worker was there, so no job is to blame: they all go back unharmed.
+            self._finish(cell, Cause(Outcome.INTERRUPTED, f"no worker could be started: {error}"))
             cell.dispose()
             return
         with self.lock:
@@ -363,7 +370,17 @@ class Crew:
 
         hand = threading.Thread(target=run, name=f"crew{work.__name__}", daemon=True)
         self._hands.add(hand)
-        hand.start()
+        try:
+            hand.start()
+        except (
+            RuntimeError
+        ):  # the machine gives no thread: one of our own does it, after what else it has to do
+            self._hands.discard(hand)
+            self._postponed.put(run)
+
+    def _lend_a_hand(self) -> None:
+        while (work := self._postponed.get()) is not None:
+            work()
 
 
 RETIRED = Cause(Outcome.INTERRUPTED, "the cell was retired")

@@ -510,6 +510,29 @@ def figures(struck: Struck, took_s: float) -> dict[str, Any]:
     }
 
 
+def told(found: dict[str, Any]) -> Iterator[str]:
+    """The figures for a reader."""
+    yield f"{found['points']:,} points struck in {found['took_s']} s, {len(found['broken'])} promises broken"
+    sums: dict[tuple[str, str], Counter[str]] = {}
+    for row in found["rows"]:
+        ends = {end: n for end, n in row.items() if end not in ("part", "call", "fault", "points")}
+        sums.setdefault((row["part"], row["fault"]), Counter()).update(ends)
+    yield f"{'part':<9}{'fault':<9}{'points':>7}{'killed':>8}{'ended itself':>14}{'went on':>9}{'not reached':>13}"
+    for (part, fault), ends in sums.items():
+        counts = [ends[end] for end in ("killed", "said", "ok", "not reached")]
+        yield f"{part:<9}{fault:<9}{ends.total():>7}" + "".join(
+            f"{n:>{width}}" for n, width in zip(counts, (8, 14, 9, 13), strict=True)
+        )
+    calls: Counter[str] = Counter()
+    for row in found["rows"]:
+        calls[row["call"]] += row["points"]
+    yield "calls: " + ", ".join(f"{call} {n:,}" for call, n in calls.most_common())
+    yield "what it said most often when it ended itself:"
+    for sentence, n in list(found["sentences"].items())[:8]:
+        yield f"  {n:>5}  {sentence}"
+    yield from found["broken"][:20]
+
+
 def main() -> None:
     words = sys.argv[1:]
     if not words:
@@ -525,7 +548,7 @@ def main() -> None:
     began = time.monotonic()
     chosen = list(points(count_all()))[:: int(words[1]) if len(words) > 1 else 1]
     struck = strike_in_parallel(chosen)
-    print(json.dumps(figures(struck, time.monotonic() - began), indent=1))  # noqa: T201
+    print("\n".join(told(figures(struck, time.monotonic() - began))))  # noqa: T201
     sys.exit(bool(struck.broken))
 
 

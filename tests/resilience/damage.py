@@ -30,7 +30,7 @@ DATABASES = ("ledger.db", "store.db")
 PROFILE = {"cpu": 0.1, "memory": "128MB", "batch": 16}
 RETRY = {"max_attempts": 2, "base": "50ms", "max": "50ms"}
 STARTS = 4
-"""Of the flipped pages, so many of each database are also given to `farm start` and `farm restore`."""
+"""Of the flipped pages, at most so many more of each database are also given to `farm start` and `farm restore`."""
 
 
 def sources(base: Path, chance: random.Random) -> dict[str, dict[str, Any]]:
@@ -61,15 +61,15 @@ def run(seed: int, base: Path, faults: int = 60, *, keep: bool = False) -> Repor
         prints = {name: _print(world.home / name) for name in DATABASES}
         original = world.base / "original"
         shutil.copytree(world.home, original, ignore=_sockets)
-        for name in DATABASES:
-            _flip_pages(world, original, saved, prints, name, faults // 2)
+        _late(world)
         _settings(world)
         for name in DATABASES:
             for _ in range(max(1, faults // 30)):
                 _cut_log(world, name)
         _lose_spools(world)
+        for name in DATABASES:
+            _flip_pages(world, original, saved, prints, name, faults // 2)
         world.drain()
-        _late(world)
         if not world.report.problems:
             world.settle()
     return world.report
@@ -102,7 +102,7 @@ def _flip_pages(
     pages = list(range(count))
     if count > most:
         pages = sorted({0, 1, 2, *world.chance.sample(pages, most - 3)})
-    tried = {0, *world.chance.sample(pages, min(STARTS, len(pages)))}
+    tried = {0, *world.chance.sample(pages, max(1, min(STARTS, len(pages) // 3)))}
     home = world.base / "flipped"
     for page in pages:
         _copy(original, home)

@@ -28,7 +28,7 @@ CELLS = 3
 STALL_S = 0.7
 WEDGED_S = 3.0
 RETRY = {"max_attempts": 3, "base": "20ms", "max": "50ms", "max_deaths": 1000, "overrides": {}}
-PROFILE = {"cpu": 0.1, "memory": "160MB", "memory_max": "160MB", "max_concurrent": 8, "timeout": "20s"}
+PROFILE = {"cpu": 0.1, "memory": "160MB", "memory_max": "160MB", "max_concurrent": 8, "timeout": "120s"}
 
 
 def sources(base: Path, chance: random.Random) -> dict[str, dict[str, Any]]:

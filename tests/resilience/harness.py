@@ -33,6 +33,7 @@ from tests.support.farms import Farm
 T = TypeVar("T")
 
 HERE = "tests.resilience.connectors"
+OF_THESE = "of these, "
 GONE_S = 5.0
 """What the design promises: so long after the farm's death none of its processes lives."""
 
@@ -50,6 +51,11 @@ class Report:
     """What could not be done here, and why."""
     problems: list[str] = field(default_factory=list)
     wall_s: float = 0.0
+
+    @property
+    def total(self) -> int:
+        """All faults; what is said of some of them counts only once."""
+        return sum(n for fault, n in self.faults.items() if not fault.startswith(OF_THESE))
 
     def add(self, other: Report) -> None:
         """Make one of two."""

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from farm.errors import FarmError
+from farm.sqlite import open_reader
 from farm.workers import proc
-from tests.resilience.harness import Client, Report, World, scene, told, until
+from tests.resilience.harness import OF_THESE, Client, Report, World, scene, told, until
 from tests.support.farms import local_files
 
 NAME = "kills"
@@ -69,7 +70,7 @@ def _one(world: World, client: Client, files: Files) -> None:
     early = chance.random() < 0.15
     moment_s = chance.uniform(0.0, 0.6) if early else chance.expovariate(1 / 0.25)
     at_once, unguarded = chance.random() < 0.4, chance.random() < 0.15
-    changes, meddles = chance.randrange(4), chance.random()
+    changes, meddles, aim = chance.randrange(4), chance.random(), chance.randrange(8)
     last = _newest_attempt(world)
     began = time.monotonic()
     farm.start(ready=False)
@@ -93,8 +94,13 @@ def _one(world: World, client: Client, files: Files) -> None:
             os.getloadavg()[0]
         )
         _meddle(world, meddles)
-    time.sleep(min(moment_s, 1.5))  # the moment is what chance decides
-    members = world.members()
+    if aim < len(AIMS) and not early:
+        members = world.members()
+        AIMS[aim](world)
+        world.report.faults[f"{OF_THESE}{(AIMS[aim].__doc__ or '').rstrip('.')}"] += 1
+    else:
+        time.sleep(min(moment_s, 1.5))  # the moment is what chance decides
+        members = world.members()
     world.report.faults[
         "SIGKILL of the farm while it starts" if early else "SIGKILL of the farm at work"
     ] += 1
@@ -126,6 +132,51 @@ def _one(world: World, client: Client, files: Files) -> None:
     farm.kill()
     world.gone(members, killed)
     world.look()
+
+
+def _at_ack(world: World) -> None:
+    """as soon as the farm has acknowledged something."""
+    world.submit("work", [world.key("ok") for _ in range(5)])
+
+
+def _at_end(world: World) -> None:
+    """as soon as a job's END line is in a spool."""
+    world.submit("slow", [world.key("ok") for _ in range(6)])
+
+    def ended() -> bool:
+        for path in (world.home / "spool").glob("*.jsonl"):
+            with contextlib.suppress(OSError):
+                if b'{"type":"END"' in path.read_bytes():
+                    return True
+        return False
+
+    with contextlib.suppress(AssertionError):
+        until(ended, 0.5, every_s=0.0005)
+
+
+def _at_landing(world: World) -> None:
+    """as soon as something has landed."""
+    world.submit("work", [world.key("ok") for _ in range(3)])
+    _until_store_says(world, "SELECT max(attempt_id) FROM landing")
+
+
+def _at_cursor(world: World) -> None:
+    """as soon as a cursor has moved."""
+    with contextlib.suppress(FarmError):
+        world.farm.call("run", source="tape")
+    _until_store_says(world, "SELECT value FROM cursor WHERE source = 'tape'")
+
+
+def _until_store_says(world: World, sql: str) -> None:
+    """Something else than at first."""
+    with contextlib.closing(open_reader(world.home / "store.db")) as db:
+        first = db.execute(sql).fetchone()
+        with contextlib.suppress(AssertionError):
+            until(lambda: db.execute(sql).fetchone() != first, 0.5, every_s=0.0002)
+
+
+AIMS = (_at_ack, _at_end, _at_landing, _at_cursor)
+"""Moments at which a kill hits a gap between two steps; chance alone would seldom find them."""
 
 
 def _kill_guard(world: World) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import multiprocessing
 import os
@@ -10,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,6 +66,15 @@ def figures(sums: Counter[str], broken: list[str], took_s: float) -> dict[str, A
     return {**counts, "simulated_years": years, "took_s": round(took_s), "broken": broken}
 
 
+def told(found: dict[str, Any]) -> Iterator[str]:
+    """The figures for a reader."""
+    yield f"{found['seeds']:,} seeds lived through in {found['took_s']} s, {len(found['broken'])} broken"
+    yield f"{found['simulated_years']} simulated years"
+    for name in ("steps", "jobs", "attempts", "kills", "stops", "full disks"):
+        yield f"{found.get(name, 0):,} {name}"
+    yield from found["broken"][:20]
+
+
 def main(of: Play) -> None:
     """`… SEED` replays one, with its traceback; `… FIRST END [MINUTES]` plays a range, or what fits."""
     words = sys.argv[1:]
@@ -77,5 +85,6 @@ def main(of: Play) -> None:
     began = time.monotonic()
     minutes = float(words[2]) if len(words) > 2 else float("inf")
     sums, broken = play_on_all_cores(range(int(words[0]), int(words[1])), of, minutes)
-    print(json.dumps(figures(sums, broken, time.monotonic() - began), indent=1))  # noqa: T201
+    found = figures(sums, broken, time.monotonic() - began)
+    print("\n".join(told(found)))  # noqa: T201
     sys.exit(bool(broken))

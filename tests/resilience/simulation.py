@@ -124,6 +124,8 @@ class Simulation:
             self.room.fill()
         elif dice < 0.36:
             self.room.clear()
+        elif dice < 0.40:
+            self.time.step(self.chance.choice((-1, 1)) * self.chance.choice((60.0, 3600.0, 3650 * DAY_S)))
         wishes = [self._wish() for _ in range(self.chance.choice((0, 1, 1, 2)))]
         wishes += self._schedule()
         if self.tick(wishes):

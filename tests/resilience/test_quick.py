@@ -23,8 +23,8 @@ def fine(*reports: Report) -> Report:
 @pytest.mark.timeout(240)
 def test_fifty_kills_of_the_farm_lose_nothing_double_nothing_and_leave_nobody(tmp_path: Path) -> None:
     with ThreadPoolExecutor() as pool:
-        report = fine(*pool.map(lambda seed: kills.run(seed, tmp_path, 17), range(3)))
-    assert report.faults.total() >= 50
+        report = fine(*pool.map(lambda seed: kills.run(seed, tmp_path, 14), range(3)))
+    assert report.total >= 50
     assert max(report.figures["processes gone, s"]) <= 5
     assert quantile(report.figures["recovery, CPU seconds of the farm process"], 0.99) <= 5
     # Three farms at once, on a machine that may have others: what one alone would have taken.

@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from farm.reserve import RESERVE_BYTES, Reserve
+from tests.resilience import limits
 from tests.support.farms import ROOT
 
 GIB = 1024**3
@@ -95,3 +98,20 @@ def test_a_reserve_that_finds_no_room_takes_none(tmp_path: Path) -> None:
         [sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["False", "0"]
+
+
+# -- limits of the process
+
+
+def test_a_file_that_may_not_grow_ends_the_farm_with_a_sentence_and_loses_nothing(tmp_path: Path) -> None:
+    assert "I/O error" in limits.file_size(tmp_path)["said"]
+
+
+def test_without_descriptors_the_farm_waits_and_blames_no_job(tmp_path: Path) -> None:
+    limits.descriptors(tmp_path)
+
+
+def test_without_processes_the_farm_waits_and_blames_no_job(tmp_path: Path) -> None:
+    if not limits.can_limit_processes():
+        pytest.skip("no cgroup whose pids.max could be set, and the limit of the user does not bind root")
+    limits.processes(tmp_path)

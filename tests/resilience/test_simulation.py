@@ -45,3 +45,17 @@ def test_a_listing_that_lands_again_after_a_kill_is_counted_once(
         1,
         3,
     )
+
+
+def test_a_machine_that_gives_no_cell_is_not_asked_without_end(tmp_path: Path) -> None:
+    """Each time a lease and its return are written: an hour of that must not be an hour of writing."""
+    farm = Simulation(1, tmp_path)
+    farm.odds = farm.cells.odds = Odds(failure=0.0, death=0.0, no_cell=100.0)
+    (name, *_) = farm.world
+    farm.tick([farm.ask("submit", source=name, jobs=[{"key": "a"}])])
+    while farm.time.awake_s < 3600:
+        farm.tick([])
+        farm.pass_time()
+    (attempts,) = farm.disk.execute("SELECT count(*) FROM attempt").fetchone()
+    assert 100 < attempts < 1000
+    farm.calm_down()
