@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
 # What the farm can read besides plain files; `pip install 'connector-farm[…]'` takes the same words.
-EXTRAS := documents,github,imap,webhooks
+EXTRAS := documents,github,imap,obsidian,webhooks
 
 # What `make farm` reads; without it, the project's own documentation. The shell gets it from the environment,
 # so that a name with spaces or quotes stays one name.

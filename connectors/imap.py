@@ -7,6 +7,7 @@ without marking it as read, and the ones that the same worker reads next along w
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from connectors.imap_mail.bodies import fetched
@@ -16,7 +17,7 @@ from connectors.imap_mail.listen import listen
 from connectors.imap_mail.look import Look
 from connectors.imap_mail.options import ImapOptions
 from connectors.imap_mail.place import Place
-from connectors.imap_mail.session import session
+from connectors.imap_mail.session import Stopped, session
 from farm.connector import Connector, ConnectorError, Context, InvalidInput, Item, Unchanged, Unit
 
 
@@ -29,10 +30,13 @@ class Imap(Connector[ImapOptions]):
             chosen(session(ctx))
         except ConnectorError as error:
             return str(error)
+        except Stopped:
+            return "the farm stopped before it was known"
         return None
 
     def discover(self, ctx: Context[ImapOptions], cursor: Any) -> Iterator[Item]:
-        yield from Look(ctx, session(ctx), cursor).items()
+        with suppress(Stopped):
+            yield from Look(ctx, session(ctx), cursor).items()
 
     def listens(self, options: ImapOptions) -> bool:
         return True
@@ -46,7 +50,10 @@ class Imap(Connector[ImapOptions]):
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput("not a message of this source") from error
         ctx.progress(message=f"fetching {place.size:,} bytes")
-        mail = fetched(session(ctx), place, _upcoming(ctx))
+        try:
+            mail = fetched(session(ctx), place, _upcoming(ctx))
+        except Stopped:
+            return
         if mail is None:
             return  # gone meanwhile: the next look says so
         content_hash = hash_of(mail.raw)

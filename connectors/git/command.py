@@ -10,9 +10,11 @@ import contextlib
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from connectors.git.address import Repository
 from farm.connector import MissingDependency
@@ -107,9 +109,13 @@ class Git:
 
     def run(self, *words: str, given: bytes = b"", index: Path | None = None, network: bool = False) -> bytes:
         """What git prints. Raises GitFailed, or Stopped where the job is to end."""
-        process = self._start(words, index=index, network=network)
+        with tempfile.TemporaryFile() as file:
+            # By file: communicate() forgets the rest of its input when it is asked again after a timeout.
+            file.write(given)
+            file.seek(0)
+            process = self._start(words, stdin=file, index=index, network=network)
         try:
-            out, err = self._converse(process, given)
+            out, err = self._converse(process)
         finally:
             _end(process)
         if process.returncode:
@@ -118,7 +124,7 @@ class Git:
 
     def blob(self, oid: str, max_bytes: int) -> tuple[int, bytes] | None:
         """Size and content of a blob; no content where it is larger than this. None: it is not here."""
-        process = self._start(("cat-file", "--batch"))
+        process = self._start(("cat-file", "--batch"), stdin=subprocess.PIPE)
         try:
             assert process.stdin is not None
             assert process.stdout is not None
@@ -136,7 +142,12 @@ class Git:
             _end(process)
 
     def _start(
-        self, words: tuple[str, ...], *, index: Path | None = None, network: bool = False
+        self,
+        words: tuple[str, ...],
+        *,
+        stdin: IO[bytes] | int,
+        index: Path | None = None,
+        network: bool = False,
     ) -> subprocess.Popen[bytes]:
         environment = {**self._environment(), **(self._for_the_host() if network else {})}
         if index is not None:
@@ -146,7 +157,7 @@ class Git:
                 ["git", *words],
                 env=environment,
                 cwd=self._scratch,
-                stdin=subprocess.PIPE,
+                stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 process_group=0,
@@ -154,13 +165,11 @@ class Git:
         except FileNotFoundError:
             raise MissingDependency("git is not installed: `apt install git`, or your system's way") from None
 
-    def _converse(self, process: subprocess.Popen[bytes], given: bytes) -> tuple[bytes, bytes]:
-        first: bytes | None = given
+    def _converse(self, process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
         while True:
             try:
-                return process.communicate(first, timeout=LOOK_S)
+                return process.communicate(timeout=LOOK_S)
             except subprocess.TimeoutExpired:
-                first = None
                 self._alive()
                 if self._stop():
                     raise Stopped from None

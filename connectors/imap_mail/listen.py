@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from connectors.imap_mail.folders import chosen
 from connectors.imap_mail.options import ImapOptions
-from connectors.imap_mail.session import Examined, Session
+from connectors.imap_mail.session import Examined, Session, Stopped
 from farm.connector import Context
 
 if TYPE_CHECKING:
@@ -29,10 +29,12 @@ _CHANGES = {b"EXISTS", b"EXPUNGE", b"FETCH", b"VANISHED"}
 
 def listen(ctx: Context[ImapOptions]) -> Iterator[str | None]:
     """Names of mailboxes in which something changed; None first."""
-    session = Session(ctx.options, ctx.secret, ctx.log.warning)
+    session = Session(ctx)
     try:
         names = chosen(session)
         yield from _idle(ctx, session, names[0]) if session.has("IDLE") else _glance(ctx, session, names)
+    except Stopped:
+        return
     finally:
         session.close()
 

@@ -45,15 +45,16 @@ class Examined:
     """0: the server keeps none."""
 
 
-class Session:
-    """The connection. `secret` gives secrets by name; `warn` is told what a person should know."""
+class Stopped(Exception):
+    """The farm asks for an early end: no more requests."""
 
-    def __init__(
-        self, options: ImapOptions, secret: Callable[[str], str], warn: Callable[[str], None] = lambda _: None
-    ) -> None:
-        self.options = options
-        self._secret = secret
-        self._warn = warn
+
+class Session:
+    """The connection, made and used for the job whose context this is; `serve` passes it on to the next job."""
+
+    def __init__(self, ctx: Context[ImapOptions]) -> None:
+        self.options = ctx.options
+        self._ctx = ctx
         self._client: IMAPClient | None = None
         self._examined: Examined | None = None
         self.lock = threading.RLock()
@@ -61,10 +62,24 @@ class Session:
         self.ahead: dict[tuple[str, int, int], Any] = {}
         """Messages that were fetched together with another one, for the jobs to come."""
 
+    def serve(self, ctx: Context[ImapOptions]) -> None:
+        """From now on it is this job that asks."""
+        self._ctx = ctx
+        self.used_at = time.monotonic()
+
     # -- what is asked
 
     def run(self, act: Callable[[IMAPClient], T], mailbox: str | None = None) -> T:
-        """Do this, with the mailbox open if one is named; on a connection that breaks, once more on a new one."""
+        """Do this, with the mailbox open if one is named; on a connection that breaks, once more on a new one.
+
+        Raises Stopped instead, once the farm asks for an early end.
+        """
+        if not self._ctx.throttle():
+            raise Stopped
+        return self._steadily(act, mailbox)
+
+    def _steadily(self, act: Callable[[IMAPClient], T], mailbox: str | None = None) -> T:
+        """The same for what mostly needs no request."""
         with self.lock:
             try:
                 try:
@@ -81,7 +96,7 @@ class Session:
                 self.used_at = time.monotonic()
 
     def has(self, capability: str) -> bool:
-        return self.run(lambda client: bool(client.has_capability(capability)))
+        return self._steadily(lambda client: bool(client.has_capability(capability)))
 
     def folders(self) -> list[tuple[tuple[bytes, ...], bytes | None, str]]:
         """Flags, delimiter and name of every mailbox."""
@@ -113,7 +128,7 @@ class Session:
             assert self._examined is not None
             return self._examined
 
-        return self.run(act, name)
+        return self._steadily(act, name)
 
     def uids(self, mailbox: Examined, *, low: int = 1, since: date | None = None) -> Uids:
         """Which UIDs from `low` on the mailbox holds, of messages received on that day or later."""
@@ -146,7 +161,7 @@ class Session:
             said = client._imap.untagged_responses.pop("VANISHED", [])
             return [Uids.parse(line.decode("ascii").rpartition(" ")[2]) for line in said if line]
 
-        return self.run(act)
+        return self._steadily(act)
 
     # -- the connection
 
@@ -190,7 +205,9 @@ class Session:
             ) from error
         options = self.options
         if options.security == "plain" and not is_loopback(options.host):
-            self._warn(f"the connection to {options.place} is not encrypted: others can read the password")
+            self._ctx.log.warning(
+                "the connection to %s is not encrypted: others can read the password", options.place
+            )
         client = IMAPClient(
             options.host,
             options.real_port,
@@ -202,7 +219,7 @@ class Session:
             client.normalise_times = False
             if options.security == "starttls":
                 client.starttls(_tls(options))
-            login(client, options, self._secret)
+            login(client, options, self._ctx.secret)
             if client.has_capability("QRESYNC"):
                 client.enable("QRESYNC")
         except BaseException:
@@ -251,10 +268,9 @@ def session(ctx: Context[ImapOptions]) -> Session:
                     _kept[1].close()
             else:
                 threading.Thread(target=_close_when_idle, name="imap idle", daemon=True).start()
-            _kept = key, Session(ctx.options, ctx.secret, ctx.log.warning)
+            _kept = key, Session(ctx)
         found = _kept[1]
-        found.used_at = time.monotonic()
-        found._secret, found._warn = ctx.secret, ctx.log.warning
+        found.serve(ctx)
         return found
 
 

@@ -6,7 +6,7 @@ CREATE TABLE run (
     source        TEXT NOT NULL,
     type          TEXT NOT NULL,              -- full, incremental, replay, backfill, event
     state         TEXT NOT NULL,              -- draft, queued, running, paused, succeeded, partial, failed, cancelled
-    trigger       TEXT NOT NULL,              -- every, cron, watch, rescan, manual, catch_up, submit
+    trigger       TEXT NOT NULL,              -- every, cron, watch, rescan, webhook, manual, catch_up, submit
     trigger_key   TEXT UNIQUE,                -- (schedule, fire time): the same fire never runs twice
     actor         TEXT NOT NULL DEFAULT '',   -- who asked
     requested_at  REAL NOT NULL,

@@ -197,9 +197,7 @@ class Records:
                 "  (SELECT json_group_array(property) FROM naming AS n WHERE n.stream = r.stream)"
                 " FROM record AS r WHERE r.source = :source AND r.deleted_at IS NULL AND (r.unit IN moved"
                 "  OR EXISTS (SELECT 1 FROM naming AS n WHERE n.stream = r.stream"
-                "   AND json_extract(r.data, '$."
-                " || n.property || "
-                "') IN moved))",
+                "   AND (r.data ->> n.property) IN moved))",
                 {"source": source, "keys": json.dumps(list(keys))},
             )
         ]

@@ -26,9 +26,9 @@ class Work:
         self.git("init", "--quiet", f"--initial-branch={branch}")
         self.git("config", "uploadpack.allowFilter", "true")
 
-    def git(self, *words: str) -> str:
+    def git(self, *words: str, given: bytes = b"") -> str:
         done = subprocess.run(
-            ["git", *words], cwd=self.folder, env=ENVIRONMENT, capture_output=True, check=False
+            ["git", *words], cwd=self.folder, env=ENVIRONMENT, capture_output=True, check=False, input=given
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.decode("utf-8", "replace").strip()

@@ -371,6 +371,22 @@ def test_many_small_fetches_are_brought_together(
     assert hub.fetches() == 0
 
 
+def test_a_repository_of_many_files_is_listed_and_fetched(source: Make, tmp_path: Path) -> None:
+    """More names than a pipe holds while git is slow to read them."""
+    work = Work(tmp_path / "many")
+    stream = ["commit refs/heads/main\ncommitter A <a@b> 0 +0000\ndata 0\n"]
+    for number in range(6_000):
+        text = f"file {number}\n"
+        stream.append(f"M 644 inline d{number % 50}/f{number}.md\ndata {len(text)}\n{text}\n")
+    work.git("fast-import", "--quiet", given="".join(stream).encode())
+    reader = source(repository=str(work.folder))
+    items = list(GitHub().discover(reader.context(), None))
+    units = [item for item in items if isinstance(item, Unit)]
+    assert len(units) == 6_000
+    assert items[-1] == Listing(complete=True)
+    assert reader.extract(units[4321])
+
+
 def test_what_a_killed_git_left_stands_in_nobodys_way(source: Make, hub: Hub) -> None:
     work = hub.repository("octo/hello", {"a.md": "a"})
     reader = plain(source, hub)

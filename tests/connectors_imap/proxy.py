@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 from typing import Self
 
 
@@ -24,14 +25,25 @@ class Proxy:
         self.most_drops = 1
         self.connections = 0
         self._open: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._begin(self._accept)
         return self
 
+    def _begin(self, what: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=what, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
     def __exit__(self, *_: object) -> None:
+        self.stalled.clear()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # closing alone would not wake who accepts
         self._listener.close()
         self.cut()
+        for thread in self._threads:
+            thread.join(5)
 
     def cut(self) -> None:
         """Break every connection now."""
@@ -51,8 +63,8 @@ class Proxy:
                     continue
                 far = socket.create_connection(("127.0.0.1", self._target))
                 self._open += [near, far]
-                threading.Thread(target=self._pass, args=(near, far, False), daemon=True).start()
-                threading.Thread(target=self._pass, args=(far, near, True), daemon=True).start()
+                self._begin(self._pass, near, far, False)
+                self._begin(self._pass, far, near, True)
 
     def _pass(self, source: socket.socket, target: socket.socket, back: bool) -> None:
         passed = 0

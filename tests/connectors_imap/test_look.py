@@ -238,3 +238,14 @@ def test_a_stop_ends_a_look_without_a_listing(ann: Account) -> None:
     next(items)
     context.stop_requested = True
     assert list(items) == []
+
+
+def test_each_request_takes_its_turn_under_the_limits_of_the_source(ann: Account) -> None:
+    ann.append(mail(1))
+    source = Source(**ann.options())
+    context = source.context()
+    [unit] = [item for item in Imap().discover(context, None) if isinstance(item, Unit)]
+    assert context.asked == 4, "LIST, EXAMINE, SEARCH and one FETCH"
+    context = source.context(stop_requested=True)
+    assert list(Imap().extract(context, unit)) == []
+    assert not ann.fetches()

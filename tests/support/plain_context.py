@@ -17,7 +17,9 @@ class PlainContext(Context):
     ) -> None:
         self._stop = stop
         cache = more.pop("cache", scratch.parent / "cache")
-        super().__init__(options, scratch=scratch, cache=cache, memory_bytes=more.pop("memory_bytes", 512 << 20), **more)
+        super().__init__(
+            options, scratch=scratch, cache=cache, memory_bytes=more.pop("memory_bytes", 512 << 20), **more
+        )
         scratch.mkdir(parents=True, exist_ok=True)
         cache.mkdir(parents=True, exist_ok=True)
 
