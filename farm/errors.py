@@ -104,7 +104,9 @@ class DiskFull(FarmError):
     """There is no room to write; nothing acknowledged was lost."""
 
     def __init__(self, path: object) -> None:
-        super().__init__(f"no space left to write {path}: make room, then start the farm again; nothing is lost")
+        super().__init__(
+            f"no space left to write {path}: make room, then start the farm again; nothing is lost"
+        )
 
 
 def did_you_mean(close: Sequence[str]) -> str:

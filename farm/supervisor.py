@@ -111,9 +111,7 @@ class Farm:
         self.lander = Lander(home / homes.STORE, wake=self._ring)
         self.lander.start()
         stack.callback(self.lander.close)
-        self.pool = Pool(
-            home, cells=settings.farm.workers, instance=self.instance, wake=self._ring
-        )
+        self.pool = Pool(home, cells=settings.farm.workers, instance=self.instance, wake=self._ring)
         self.pool.start()
         stack.callback(self.pool.close)
         reader = sqlite.open_reader(home / homes.STORE)

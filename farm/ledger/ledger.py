@@ -304,7 +304,8 @@ class Ledger:
             (first, ids),
         )
         return [
-            JobSpec(i, a, _STAGES[stage], key, version, payload) for i, a, stage, key, version, payload in rows
+            JobSpec(i, a, _STAGES[stage], key, version, payload)
+            for i, a, stage, key, version, payload in rows
         ]
 
     # -- outcomes
@@ -364,7 +365,8 @@ class Ledger:
         """Id and payload of the newest event job of at least this priority that no worker has been given."""
         row = self.connection.execute(
             "SELECT id, payload FROM job WHERE source = ? AND stage = 'discover' AND key > 'event:' AND key < 'event;'"
-            " AND state NOT IN ('succeeded', 'cancelled') AND state = 'pending' AND priority >= ? ORDER BY id DESC LIMIT 1",
+            " AND state NOT IN ('succeeded', 'cancelled') AND state = 'pending' AND priority >= ?"
+            " ORDER BY id DESC LIMIT 1",
             (source, priority),
         ).fetchone()
         return row and (int(row[0]), str(row[1]))
@@ -504,7 +506,9 @@ class Ledger:
     def number_on(self, attempt_id: int) -> None:
         """The next attempt gets a number past this one."""
         self.connection.execute("DELETE FROM sqlite_sequence WHERE name = 'attempt'")
-        self.connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('attempt', ?)", (attempt_id,))
+        self.connection.execute(
+            "INSERT INTO sqlite_sequence (name, seq) VALUES ('attempt', ?)", (attempt_id,)
+        )
 
     def next_job_id(self) -> int:
         """The id that the next submitted job will get."""

@@ -101,7 +101,9 @@ def test_a_lease_gives_growing_fences_and_keeps_the_ticket(ledger: Ledger) -> No
         first = ledger.lease([2, 1], cpu=0.5, memory_bytes=7)
         second = ledger.lease([3], cpu=0.5, memory_bytes=7)
     assert [(s.job_id, s.attempt_id) for s in first + second] == [(2, 1), (1, 2), (3, 3)]
-    attempts = ledger.connection.execute("SELECT job_id, launch_id, number FROM attempt ORDER BY id").fetchall()
+    attempts = ledger.connection.execute(
+        "SELECT job_id, launch_id, number FROM attempt ORDER BY id"
+    ).fetchall()
     assert attempts == [(2, 1, 1), (1, 1, 1), (3, 3, 1)]
     assert ledger.heads("notes", 10) == ()
     assert balanced(ledger)
@@ -162,7 +164,9 @@ def test_an_attempt_keeps_what_it_used(ledger: Ledger) -> None:
         run_of(ledger, 1)
         ledger.lease([1], cpu=1, memory_bytes=1)
         ledger.close_attempts([Ending(1, 1, Outcome.SUCCEEDED, usage=Usage(1.5, 0.5, 2**20), exit=0)])
-    row = ledger.connection.execute("SELECT outcome, wall_s, cpu_s, memory_peak_bytes, exit FROM attempt").fetchone()
+    row = ledger.connection.execute(
+        "SELECT outcome, wall_s, cpu_s, memory_peak_bytes, exit FROM attempt"
+    ).fetchone()
     assert row == ("succeeded", 1.5, 0.5, 2**20, 0)
 
 
