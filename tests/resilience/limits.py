@@ -77,7 +77,7 @@ def descriptors(base: Path) -> dict[str, Any]:
             for pid in workers:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            time.sleep(3.0)  # the time that the shortage lasts
+            time.sleep(1.5)  # the time that the shortage lasts
         assert farm.process is not None
         assert farm.process.poll() is None, farm.said()
         until(lambda: client.submit(), SLOW_S, what=farm.said())
@@ -123,7 +123,7 @@ def processes(base: Path) -> dict[str, Any]:
             for pid in workers:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            time.sleep(3.0)  # the time that the shortage lasts
+            time.sleep(1.5)  # the time that the shortage lasts
             (group / "pids.max").write_text("max")
             assert farm.process is not None
             assert farm.process.poll() is None, farm.said()

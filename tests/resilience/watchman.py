@@ -13,7 +13,7 @@ PATIENCE_S = 24 * 3600.0
 """A ready job of a source that is not paused waits less than this, as long as the farm runs and is
 awake: all the work
 that a seed brings takes less."""
-THOROUGH_EVERY = 10
+THOROUGH_EVERY = 15
 
 _RUNNING = (
     "SELECT launch_id, max(cpu), max(memory_bytes) FROM attempt WHERE outcome IS NULL GROUP BY launch_id"
