@@ -343,7 +343,8 @@ class Ledger:
         """Id and payload of the newest event job of at least this priority that no worker has been given."""
         row = self.connection.execute(
             "SELECT id, payload FROM job WHERE source = ? AND stage = 'discover' AND key > 'event:' AND key < 'event;'"
-            " AND state NOT IN ('succeeded', 'cancelled') AND state = 'pending' AND priority >= ? ORDER BY id DESC LIMIT 1",
+            " AND state NOT IN ('succeeded', 'cancelled') AND state = 'pending' AND priority >= ?"
+            " ORDER BY id DESC LIMIT 1",
             (source, priority),
         ).fetchone()
         return row and (int(row[0]), str(row[1]))
