@@ -178,6 +178,8 @@ class Dispatcher:
     def stop(self, grace_s: float) -> None:
         """Start nothing more; running jobs have so long to finish, then they are interrupted."""
         at = self._monotonic() + grace_s
+        if self._stop_at is None:
+            self._stuck_looks = 0  # there may be room since the last look
         self._stop_at = at if self._stop_at is None else min(self._stop_at, at)
         self.wake()
 

@@ -6,6 +6,7 @@ has overtaken, and landing the same attempt twice changes nothing.
 
 from __future__ import annotations
 
+import errno
 import os
 import queue
 import threading
@@ -28,6 +29,8 @@ BATCH_BYTES = 8 * 1024 * 1024
 BATCH_LANDINGS = 512
 AGAIN_S = 1.0
 """How often a full disk is tried again."""
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+"""What keeps a spool from being read for a while, and says nothing about the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +129,16 @@ class Lander:
         return not over
 
     def _persist(self, write: Callable[[], T]) -> T:
-        """Write; while the disk is full, wait and write again. Nothing is left of a write that failed."""
+        """Write; while the machine is short of something, wait and write again. Nothing is left of what failed."""
         while True:
             self._room.clear()
             try:
                 result = write()
-            except DiskFull:
-                if self._closing.is_set():
+            except (DiskFull, OSError) as error:
+                self.full = isinstance(error, DiskFull)
+                short = isinstance(error, OSError) and error.errno in SHORTAGES
+                if self._closing.is_set() or not (self.full or short):
                     raise
-                self.full = True
                 self._wake()
                 self._room.wait(AGAIN_S)
             else:

@@ -291,7 +291,7 @@ BUGS = (
         "the state folder is not locked",
         "starts",
         (("farm/home.py", "fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"),),
-        12,
+        60,
         r"not within.*racers|racers",
     ),
     Bug(

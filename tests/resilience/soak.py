@@ -99,6 +99,10 @@ def _compare(world: World, first: dict[str, int], memory: list[tuple[float, floa
     world.report.figures["memory slope, MB/h"].append(slope)
     world.report.figures["memory, first to last sample, MB"].append((memory[-1][1] - memory[0][1]) / 1e6)
     hours = (memory[-1][0] - memory[0][0]) / 3600
+    if hours < 1:
+        world.report.skipped["memory slope under 1 MB/h"] = (
+            f"{hours * 60:.0f} minutes are too few to tell a slope from warming up: that takes hours"
+        )
     if slope > 1.0 and hours > 1:
         wrong.append(f"memory grows by {slope:.1f} MB/h")
     if (memory[-1][1] - memory[0][1]) > 20e6:

@@ -19,9 +19,10 @@ from tests.resilience.harness import OF_THESE, Report, quantile
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 CHECKED = {
-    "kills": "nothing acknowledged is lost, no effect is doubled, nothing that was seen committed goes; what runs"
-    " again is the farm's next life within 5 s; none of its processes lives on",
-    "deaths": "every unit lands once and whole, its neighbours in the launch too; no cell stands still for 3 s",
+    "kills": "nothing acknowledged is lost, no effect is doubled, nothing that was seen committed goes; none of its"
+    " processes lives 5 s later; the recovery is measured, from the start of the process to the first new attempt",
+    "deaths": "every unit lands once and whole, its neighbours in the launch too; no cell stands still for 3 s (times"
+    " the load per core)",
     "clocks": "no job is called late that was not, none runs twice or waits for years; one run is made up for",
     "starts": "one owner; one sentence for each other; an innocent process that has a dead one's pid is let be",
     "damage": "no flipped page goes unseen; refused in a sentence or worked on; the damaged file is kept; a restore"
