@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -114,18 +113,15 @@ def test_a_whole_tree_is_gone_half_a_second_after_its_deadline(tmp_path: Path) -
         tree = [int(pid) for pid in pids.read_text().split()]
         row = until(
             lambda: farm.ledger(
-                "SELECT started_at, ended_at FROM attempt JOIN job ON job.id = job_id"
+                "SELECT attempt.wall_s FROM attempt JOIN job ON job.id = job_id"
                 " WHERE key = 'bad' AND attempt.outcome = 'timed_out'"
             ),
             20,
-            every_s=0.002,
         )
-        seen = time.time()
-        started_at, ended_at = row[0]
+        (wall_s,) = row[0]
         alive = [pid for pid in tree if (found := proc.stat(pid)) is not None and not found.gone]
         assert alive == []
-        assert ended_at - (started_at + 1.0) < 0.5
-        assert seen - (started_at + 1.0) < 1.0
+        assert wall_s < 1.5  # until its worker was frozen
 
 
 def test_the_next_attempt_after_out_of_memory_reserves_more(tmp_path: Path) -> None:
