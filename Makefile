@@ -41,8 +41,16 @@ endif
 install: $(VENV)/documents.stamp ## set up .venv with the farm and its document readers
 	@echo "installed: $(BIN)/farm"
 
-test: $(VENV)/dev.stamp ## set up and run the tests
+# What measures time runs alone; the rest mostly waits, and waits together.
+ALONE := tests/workers tests/loadtest tests/cli
+
+test: $(VENV)/dev.stamp ## set up and run the tests, or some: ARGS=tests/core
+ifeq ($(strip $(ARGS)),)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile $(ALONE:%=--ignore=%)
+	@$(BIN)/python -m pytest $(ALONE)
+else
 	@$(BIN)/python -m pytest $(ARGS)
+endif
 
 lint: $(VENV)/dev.stamp ## check style and types
 	@bad=0; $(BIN)/ruff check . || bad=1; $(BIN)/ruff format --check . || bad=1; $(BIN)/mypy || bad=1; exit $$bad
