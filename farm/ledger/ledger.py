@@ -28,7 +28,10 @@ from farm.ledger.queue import MESSAGE_SQL, PRIORITY_SQL, Lane
 SCHEMA_VERSION = 2
 MIGRATIONS: dict[int, str] = {
     1: "CREATE TABLE fuse (source TEXT PRIMARY KEY, failures INTEGER NOT NULL, opened INTEGER NOT NULL,"
-    " until REAL, message TEXT NOT NULL) STRICT, WITHOUT ROWID;",
+    " until REAL, message TEXT NOT NULL) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE delivery (id TEXT PRIMARY KEY, event TEXT NOT NULL, sources TEXT NOT NULL,"
+    " received_at REAL NOT NULL) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX delivery_age ON delivery (received_at);",
 }
 """SQL that brings the ledger from this version to the next."""
 

@@ -37,6 +37,7 @@ from farm.cli.faults import sentences
 from farm.doctor import examine
 from farm.fingerprint import fingerprint
 from farm.home import LEDGER, STORE
+from farm.ledger import ledger as ledgers
 from farm.ledger.ledger import Ledger
 from farm.sqlite import open_writer
 from farm.store.store import Store
@@ -251,16 +252,18 @@ def _judge_restore(home: Path, told: dict[str, Any]) -> None:
     _doctor(home)
 
 
-FUTURE = {
-    1: "ALTER TABLE job ADD COLUMN colour TEXT NOT NULL DEFAULT 'none';"
+NEXT = ledgers.SCHEMA_VERSION + 1
+FUTURE = (
+    "ALTER TABLE job ADD COLUMN colour TEXT NOT NULL DEFAULT 'none';"
     "CREATE TABLE palette (id INTEGER PRIMARY KEY, job_id INTEGER NOT NULL) STRICT;"
     "INSERT INTO palette (job_id) SELECT id FROM job;"
-}
+)
+"""A migration that is yet to come."""
 
 
-def migrate(home: Path) -> sqlite3.Connection:
+def migrate(home: Path, sql: str = FUTURE) -> sqlite3.Connection:
     """As a farm of the next schema version would open the ledger."""
-    return open_writer(home / LEDGER, "", 2, FUTURE)
+    return open_writer(home / LEDGER, "", NEXT, {**ledgers.MIGRATIONS, ledgers.SCHEMA_VERSION: sql})
 
 
 def _migrate(home: Path, tell: Tell) -> None:
@@ -271,17 +274,17 @@ def _migrate(home: Path, tell: Tell) -> None:
 def _judge_migrate(home: Path, told: dict[str, Any]) -> None:
     with closing(sqlite3.connect(home / LEDGER)) as db:
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        assert version in (1, 2)
-        assert version == 2 or not told.get("made"), "a migration that was acknowledged did not happen"
+        assert version in (NEXT - 1, NEXT)
+        assert version == NEXT or not told.get("made"), "a migration that was acknowledged did not happen"
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        assert ("palette" in tables) == (version == 2), "half of a migration"
+        assert ("palette" in tables) == (version == NEXT), "half of a migration"
     with closing(migrate(home)) as db:
         jobs = db.execute("SELECT count(*) FROM job").fetchone()[0]
         assert jobs > 3
         assert db.execute("SELECT count(*) FROM palette").fetchone()[0] == jobs
-    copy = home / f"{LEDGER}.v1.bak"
+    copy = home / f"{LEDGER}.v{NEXT - 1}.bak"
     with closing(sqlite3.connect(copy)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+        assert db.execute("PRAGMA user_version").fetchone() == (NEXT - 1,)
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert db.execute("SELECT count(*) FROM job").fetchone()[0] == jobs, "the copy is not what was there"
 

@@ -1,16 +1,17 @@
-"""A ledger and a store as each schema version left them: tiny, and committed when the version came.
+"""A ledger and a store as each pair of schema versions left them: tiny, and committed when a version came.
 
-    python -m tests.resilience.schemas         writes the dumps of the current versions
+    python -m tests.resilience.schemas         writes the dumps of the current versions, unless they are there
 
-A dump is what a farm of that version left when it was killed at work. It is never changed afterwards: who
-changes a schema gives it a new version, a migration, and a dump of its own.
+They are what a farm of those versions left when it was killed at work. They are never changed afterwards: who
+changes a schema gives it a new version, a migration, and dumps of its own.
 """
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -31,15 +32,23 @@ SOURCES = {
 """What worked there: jobs that succeeded, one in quarantine, one that waits for its time, one under way."""
 
 
-def dump_of(name: str, version: int) -> Path:
-    return HERE / f"{Path(name).stem}.v{version}.sql"
+def folder_of(versions: Mapping[str, int]) -> Path:
+    return HERE / "-".join(f"{Path(name).stem}{version}" for name, version in versions.items())
 
 
-def load(home: Path, versions: dict[str, int]) -> None:
+def every() -> list[dict[str, int]]:
+    """The pairs of versions that there are dumps of."""
+    found = [re.fullmatch(r"ledger(\d+)-store(\d+)", folder.name) for folder in sorted(HERE.iterdir())]
+    return [{LEDGER: int(pair[1]), STORE: int(pair[2])} for pair in found if pair]
+
+
+def load(home: Path, versions: Mapping[str, int]) -> None:
     """A state folder with the databases of these versions."""
-    for name, version in versions.items():
+    for name in versions:
         with closing(sqlite3.connect(home / name)) as db:
-            db.executescript(dump_of(name, version).read_text(encoding="utf-8"))
+            db.executescript(
+                (folder_of(versions) / Path(name).with_suffix(".sql")).read_text(encoding="utf-8")
+            )
 
 
 def _statements(db: sqlite3.Connection) -> Iterator[str]:
@@ -64,6 +73,8 @@ def _statements(db: sqlite3.Connection) -> Iterator[str]:
 
 
 def write() -> None:
+    into = folder_of(CURRENT)
+    into.mkdir()
     with tempfile.TemporaryDirectory() as folder, Farm(Path(folder) / "home", SOURCES, workers=4) as farm:
         farm.start()
         for source in SOURCES:
@@ -77,4 +88,4 @@ def write() -> None:
                     db.execute("UPDATE attempt SET evidence = NULL")
                     db.commit()
                 text = "\n".join([*_statements(db), f"PRAGMA user_version = {version};"]) + "\n"
-            dump_of(name, version).write_text(text, encoding="utf-8")
+            (into / Path(name).with_suffix(".sql")).write_text(text, encoding="utf-8")
