@@ -218,6 +218,7 @@ def test_a_ledger_of_the_first_version_gets_its_fuses_when_it_is_opened(tmp_path
     with sqlite3.connect(tmp_path / "ledger.db") as old:
         whole = old.execute("SELECT name, sql FROM sqlite_master WHERE name = 'fuse'").fetchall()
         old.execute("DROP TABLE fuse")
+        old.execute("DROP TABLE delivery")
         old.execute("PRAGMA user_version = 1")
     old.close()
     ledger = Ledger.open(tmp_path / "ledger.db")
