@@ -215,7 +215,7 @@ def _cut_log(world: World, name: str) -> None:
     size = wal.stat().st_size if wal.exists() else 0
     with wal.open("r+b") if size else open("/dev/null") as file:
         if size:
-            file.truncate(world.chance.randrange(size))
+            file.truncate(world.chance.randrange(size // 2))  # what lies behind is often of a round before
     (copy / f"{name}-shm").unlink(missing_ok=True)
     world.report.faults[f"{name}-wal cut short"] += 1
     with Farm(copy) as farm:
