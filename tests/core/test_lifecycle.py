@@ -39,12 +39,12 @@ def test_every_outcome_ends_a_running_job_and_nothing_else(outcome: Outcome) -> 
     assert (State.RUNNING, event) in {(state, event) for state, event, _ in LEGAL}
 
 
-@pytest.mark.parametrize("state", FINAL)
+@pytest.mark.parametrize("state", sorted(FINAL))
 def test_final_is_final(state: State) -> None:
     assert not TRANSITIONS[state]
 
 
-@pytest.mark.parametrize("state", set(State) - FINAL)
+@pytest.mark.parametrize("state", sorted(set(State) - FINAL))
 def test_every_other_state_has_a_way_to_both_ends(state: State) -> None:
     reached, edge = {state}, {state}
     while edge:

@@ -114,7 +114,7 @@ def test_an_override_may_give_the_hopeless_a_chance() -> None:
     assert follow(Outcome.TRANSIENT, 1, policy=policy) == RetryAt(NOW + 10, True)
 
 
-@pytest.mark.parametrize("outcome", set(TOLD) - {Outcome.INTERRUPTED, Outcome.LOST})
+@pytest.mark.parametrize("outcome", sorted(set(TOLD) - {Outcome.INTERRUPTED, Outcome.LOST}))
 def test_the_strategy_none_never_tries_again(outcome: Outcome) -> None:
     policy = RetryPolicy(strategy=Strategy.NONE)
     assert isinstance(follow(outcome, policy=policy, retry_after_s=5.0), Quarantine)
