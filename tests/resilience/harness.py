@@ -10,6 +10,7 @@ says, and who still lives in the process table.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -90,13 +91,21 @@ class World:
         self.farm = Farm(self.base / "home", self.sources, **self.settings)
         self.home = self.farm.home
         self._number = 0
+        self._unkept: list[str] = []
 
     def key(self, kind: str) -> str:
         self._number += 1
         return f"{kind}-{self._number}"
 
-    def submit(self, source: str, keys: list[str], *, timeout_s: float = 10.0) -> bool:
-        """Hand in these units; True when the farm acknowledged them."""
+    def submit(
+        self,
+        source: str,
+        keys: list[str],
+        *,
+        timeout_s: float = 10.0,
+        then: Callable[[], None] | None = None,
+    ) -> bool:
+        """Hand in these units; True when the farm acknowledged them. `then` comes at once, before it is noted."""
         from farm import control
 
         self.oracle.asks(source, keys)
@@ -110,13 +119,32 @@ class World:
             )
         except (FarmError, OSError):
             return False
+        if then is not None:
+            then()
+        elif self._in_ledger(source, keys) < len(set(keys)):
+            self._unkept.append(f"{source} {keys[0]} … was acknowledged before it was in the ledger")
         self.oracle.acknowledged(source, keys, answer["run_id"])
         return True
+
+    def _in_ledger(self, source: str, keys: list[str]) -> int:
+        """How many of these another process finds there: what is not yet committed it does not."""
+        try:
+            return int(
+                self.farm.ledger(
+                    "SELECT count(DISTINCT key) FROM job WHERE source = ? AND stage = 'extract'"
+                    " AND key IN (SELECT value FROM json_each(?))",
+                    source,
+                    json.dumps(keys),
+                )[0][0]
+            )
+        except (FarmError, OSError, sqlite3.Error):
+            return len(keys)  # nothing can be read just now: `look` will tell
 
     # -- the looks
 
     def look(self, *, doctor: bool = True) -> None:
         """What `farm doctor` and the oracle say right now."""
+        self._complain("acknowledgement", list(self._unkept))
         if doctor:
             self.examine()
         self._complain("oracle", self.oracle.look(self.home))

@@ -34,9 +34,7 @@ class Bug:
     edits: tuple[tuple[str, str, str], ...]
     """(file, text that stands there once, what takes its place)."""
     faults: int
-    sign: str = (
-        "doctor|oracle|process table|cells|restore|schedule|deadlines|fence|log cut short|racers|innocent"
-    )
+    sign: str = "doctor|oracle|acknowledgement|process table|cells|restore|schedule|deadlines|fence|log cut short|racers|innocent"
     """What the complaint must speak of (a pattern): that some wait was too long proves nothing by itself."""
     seed: int = 1
 
@@ -221,7 +219,7 @@ BUGS = (
         "kills",
         (("farm/store/notes.py", "    if noted is None:\n        return False\n", "    return False\n"),),
         20,
-        r"the farm ended with|FarmError: the farm has stopped|oracle|doctor|exit code",
+        r"the farm ended with|FarmError: the farm has stopped|oracle|doctor|not within.*idle farm",
     ),
     Bug(
         "documents are counted when they land and when they settle",
