@@ -25,6 +25,10 @@ from tests.resilience import table
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 900.0
+LOOKS = (
+    "doctor|oracle|acknowledgement|process table|cells|restore|schedule|deadlines|fence|log cut short"
+    "|racers|innocent"
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Bug:
     edits: tuple[tuple[str, str, str], ...]
     """(file, text that stands there once, what takes its place)."""
     faults: int
-    sign: str = "doctor|oracle|acknowledgement|process table|cells|restore|schedule|deadlines|fence|log cut short|racers|innocent"
+    sign: str = LOOKS
     """What the complaint must speak of (a pattern): that some wait was too long proves nothing by itself."""
     seed: int = 1
 
@@ -218,7 +222,7 @@ BUGS = (
         "what has landed is not remembered: it lands again",
         "kills",
         (("farm/store/notes.py", "    if noted is None:\n        return False\n", "    return False\n"),),
-        20,
+        6,
         r"the farm ended with|FarmError: the farm has stopped|oracle|doctor|not within.*idle farm",
     ),
     Bug(
