@@ -42,7 +42,7 @@ install: $(VENV)/documents.stamp ## set up .venv with the farm and its document 
 	@echo "installed: $(BIN)/farm"
 
 # What measures time runs alone; the rest mostly waits, and waits together.
-ALONE := tests/workers tests/loadtest tests/cli
+ALONE := tests/workers tests/loadtest tests/cli tests/ops
 
 test: $(VENV)/dev.stamp ## set up and run the tests, or some: ARGS=tests/core
 ifeq ($(strip $(ARGS)),)
