@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from pathlib import Path
 
 import click
@@ -17,6 +19,7 @@ OUT = Path("loadtest-results")
 @click.pass_context
 def main(context: click.Context) -> None:
     """Measure the farm on this machine. Without a command: the scenario `noop`."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     if context.invoked_subcommand is None:
         context.invoke(run, names=("noop",))
 
@@ -55,16 +58,21 @@ def list_scenarios() -> None:
 @click.option("--workers", default=2, help="Worker processes of each.")
 @click.option("--jobs", default=40_000, help="No-op jobs of each repetition; a slower peer gets fewer.")
 @click.option("--repetitions", default=7, help="Of each, taking turns.")
+@click.option("--patience", default=0.0, help="Seconds to wait before each turn for a quiet machine.")
 @click.option("--quick", is_flag=True, help="Three repetitions of fewer jobs.")
 @click.option("--out", type=click.Path(path_type=Path), default=OUT)
-def compare(peers: str, workers: int, jobs: int, repetitions: int, quick: bool, out: Path) -> None:
+def compare(
+    peers: str, workers: int, jobs: int, repetitions: int, patience: float, quick: bool, out: Path
+) -> None:
     """The same work through other queues, in the same run."""
     from loadtest.compare import compare as compared
     from loadtest.compare import show as show_comparison
 
     if quick:
         jobs, repetitions = min(jobs, 10_000), min(repetitions, 3)
-    found = compared(peers.split(","), workers=workers, jobs=jobs, repetitions=repetitions)
+    found = compared(
+        peers.split(","), workers=workers, jobs=jobs, repetitions=repetitions, patience_s=patience
+    )
     out.mkdir(parents=True, exist_ok=True)
     (out / "compare.json").write_text(json.dumps(found, indent=2))
     show_comparison(found, console())

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import gc
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -23,12 +25,23 @@ SLOWER = 4
 
 
 def compare(
-    names: Sequence[str], *, workers: int, jobs: int, repetitions: int, say: Console | None = None
+    names: Sequence[str],
+    *,
+    workers: int,
+    jobs: int,
+    repetitions: int,
+    patience_s: float = 0.0,
+    say: Console | None = None,
 ) -> dict[str, Any]:
-    """Rates of each peer: jobs a second at work, and from the first enqueue to the last job done."""
+    """Rates of each peer: jobs a second at work, and from the first enqueue to the last job done.
+
+    Each turn waits up to `patience_s` for the machine to be quiet; how busy it was all the same is kept.
+    """
     say = say or Console(stderr=True)
     rates: dict[str, dict[str, list[float]]] = {n: {"work": [], "enqueue": [], "through": []} for n in names}
+    busy: list[float] = []
     for repetition in range(repetitions):
+        busy.append(quiet(patience_s))
         for name in names:
             share = jobs if name == "farm" else max(1, jobs // SLOWER)
             found = _once(name, workers, share)
@@ -39,9 +52,19 @@ def compare(
         "work": WORK,
         "machine": machine(),
         "workers": workers,
+        "busy_before_cores": busy,
         "peers": {name: {"rates": rates[name], "lacks": list(peer(name).LACKS)} for name in names},
         "ratios": {name: ratios(rates["farm"], rates[name]) for name in names if name != "farm"},
     }
+
+
+def quiet(patience_s: float, look_s: float = 1.0) -> float:
+    """Wait until others take less than a fifth of a core for a second; the cores they took at the last look."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        taken = sum(psutil.cpu_percent(look_s, percpu=True)) / 100
+        if taken < 0.2 or time.monotonic() > deadline:
+            return round(taken, 2)
 
 
 def _once(name: str, workers: int, jobs: int) -> dict[str, float]:
@@ -88,6 +111,7 @@ def show(found: dict[str, Any], console: Console) -> None:
             f"{median(rates['through']):,.0f}",
         )
     console.print(table)
+    console.print(f"others took {median(found['busy_before_cores']):.2f} cores before a turn", style="dim")
     for name, side in found["peers"].items():
         for lack in side["lacks"]:
             console.print(f"{name}: {lack}", style="dim")

@@ -57,7 +57,15 @@ def _jobs(report: dict[str, Any], console: Console) -> None:
             f"cells busy {fair['busy']:.1%}, over {fair['window_s']:.1f} s"
         )
     table = Table(
-        "source", "priority", "weight", "jobs", "begun", "cell s", "got s", "waited (median, longest)"
+        "source",
+        "priority",
+        "weight",
+        "jobs",
+        "begun",
+        "cell s",
+        "got s",
+        "waited (median, longest)",
+        box=box.SIMPLE,
     )
     for source in report["sources"]:
         wait = source["wait_s"]
