@@ -190,6 +190,13 @@ class World:
         until(self.farm._answers, timeout_s, every_s=0.005, what=f"the farm's start: {self.farm.said()}")
         return time.monotonic() - began
 
+    def lives(self) -> bool:
+        """True; raises when the farm has ended by itself, which no fault here may make it do."""
+        process = self.farm.process
+        if process is not None and process.poll() is not None:
+            raise Broken(f"the farm ended by itself with {process.returncode}: {self.farm.said()[-600:]}")
+        return True
+
     def drain(self, timeout_s: float = 120.0) -> int:
         """Have a farm finish all there is, without schedules; its exit code."""
         self.farm.start(drain=True)
@@ -203,7 +210,10 @@ class World:
         """Wait until the running farm has nothing left to do."""
         busy = "SELECT 1 FROM job WHERE state IN ('pending', 'running', 'retrying') LIMIT 1"
         until(
-            lambda: not self.farm.ledger(busy), timeout_s, every_s=0.05, what=f"idle farm\n{self.farm.said()}"
+            lambda: self.lives() and not self.farm.ledger(busy),
+            timeout_s,
+            every_s=0.05,
+            what=f"idle farm\n{self.farm.said()}",
         )
 
     def told(self, connector: str, **table: Any) -> dict[str, Any]:

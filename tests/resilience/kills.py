@@ -80,7 +80,7 @@ def _one(world: World, client: Client, files: Files) -> None:
         files.write(changes)
         world.submit("work", [world.key("ok")])
         until(
-            lambda: _newest_attempt(world) > last,
+            lambda: world.lives() and _newest_attempt(world) > last,
             30,
             every_s=0.005,
             what=f"work after a restart\n{farm.said()}",
