@@ -223,7 +223,7 @@ BUGS = (
         "kills",
         (("farm/store/notes.py", "    if noted is None:\n        return False\n", "    return False\n"),),
         6,
-        r"the farm ended with|FarmError: the farm has stopped|the farm ended by itself|oracle|doctor|not within.*idle farm",
+        r"the farm ended (with|by itself)|FarmError: the farm has stopped|oracle|doctor|not within.*idle farm",
     ),
     Bug(
         "documents are counted when they land and when they settle",
