@@ -616,6 +616,8 @@ class Dispatcher:
         self._seen_at = now
         if now < before - SET_BACK_S:
             self.ledger.set_back(now)
+            for source in self.sources.values():
+                source.set_back(self.ledger, before, now)
             self._memory = replace(
                 self._memory,
                 held={job_id: min(since, now) for job_id, since in self._memory.held.items()},

@@ -115,6 +115,13 @@ class Source:
                 why=fuse.message,
             )
 
+    def set_back(self, ledger: Ledger, before: float, now: float) -> None:
+        """The wall clock was set back: its breaker rests for what was left."""
+        self.fuse = breaker.set_back(self.fuse, before, now)
+        ledger.connection.execute(
+            "UPDATE fuse SET until = ? WHERE source = ?", (self.fuse.until, self.settings.name)
+        )
+
     def resting_until(self, now: float) -> float | None:
         """When its breaker tries again; None while it is not open."""
         return self.fuse.until if self.fuse.position(now) is Position.OPEN else None

@@ -98,6 +98,20 @@ def after(
             return failed
 
 
+def set_back(fuse: Fuse, before: float, now: float) -> Fuse:
+    """The fuse after the wall clock was set back from `before`: it rests for what was left, and no longer.
+
+    Infinity for `before`: nobody saw it, as after a start. Then no rest is longer than one could be asked for.
+
+    >>> set_back(Fuse(until=1000.0), before=990.0, now=10.0).until
+    20.0
+    """
+    if fuse.until is None:
+        return fuse
+    left_s = fuse.until - (now if math.isinf(before) else before)
+    return replace(fuse, until=now + min(max(left_s, 0.0), ASKED_MAX_S))
+
+
 def accuses(outcome: Outcome, unavailable: bool) -> bool:
     """Whether this ending accuses the other side."""
     return outcome is Outcome.RATE_LIMITED or (unavailable and outcome is Outcome.TRANSIENT)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.core.breaker import ASKED_MAX_S, CLOSED, Fuse, FusePolicy, Position, after, sentence
+from farm.core.breaker import ASKED_MAX_S, CLOSED, Fuse, FusePolicy, Position, after, sentence, set_back
 from farm.core.job import Outcome
 
 NOW = 1_000_000.0
@@ -116,3 +118,14 @@ def test_no_fuse_stays_open_for_longer_than_the_longest_rest(
         asked = max(asked, now + min(asked_s or 0, ASKED_MAX_S))
         assert fuse.position(max(now + POLICY.max_s, asked)) is not Position.OPEN
         assert bool(sentence(fuse, now)) == (fuse.position(now) is Position.OPEN)
+
+
+def test_a_clock_that_was_set_back_does_not_make_a_rest_longer() -> None:
+    """Ten years back: it rests for the seconds that were left; unseen, for a day at most."""
+    ten_years_s = 10 * 365 * 86_400.0
+    opened = Fuse(failures=5, opened=1, until=2_000_000_015.0)
+    now = 2_000_000_000.0 - ten_years_s
+    assert set_back(opened, 2_000_000_000.0, now).until == now + 15.0
+    assert set_back(opened, math.inf, now).until == now + ASKED_MAX_S
+    assert set_back(opened, math.inf, 2_000_000_005.0).until == opened.until
+    assert set_back(CLOSED, 1.0, 0.0) == CLOSED

@@ -159,7 +159,7 @@ class Simulation:
             if not open_jobs and not busy and self.dispatcher.patience_s() is None:
                 return
             self.pass_time(idle_s=10.0)
-            self.time.pass_by(self.chance.uniform(0, 20))  # in large steps: what is left only has to end
+            self.time.pass_by(self.chance.uniform(0, 60))  # in large steps: what is left only has to end
         rest = self.disk.execute(
             "SELECT id, state, message FROM job WHERE state NOT IN ('succeeded', 'cancelled')"
         )
