@@ -127,7 +127,7 @@ class Dispatcher:
         self._reserve = reserve
         self.pressed = False
         """The disk is full: what runs may end, nothing new is taken or started."""
-        self._starved = False
+        self.starved = False
         """Not even the last tick could be committed."""
         self._disk_read = -PRESSED_S
         self._stuck_looks = 0
@@ -152,6 +152,10 @@ class Dispatcher:
         self._next_due: float | None = 0.0
         self._waiting = False
         self._saved = self._monotonic()
+        self._saving = False
+        """This tick writes what sources learned, too."""
+        self._set_back = False
+        """The wall clock was set back, and the ledger's dates are not yet."""
         self._stop_at: float | None = None
         self._interrupted = False
 
@@ -229,10 +233,10 @@ class Dispatcher:
                 if last_try:
                     break
             else:
-                self._starved = False
+                self.starved = False
                 self._let_go()
                 return True
-        self._starved = True
+        self.starved = True
         for request in requests:
             request.error = DiskFull(self.ledger.path)
             _tell(request)
@@ -249,11 +253,21 @@ class Dispatcher:
         self._unfold()
         self._next_due = self.ledger.ripen(self.ledger.clock())
         self._place()
-        if self._monotonic() - self._saved > SAVE_S:
+        for source in self.sources.values():
+            source.keep_fuse(self.ledger)
+        self._saving = self._monotonic() - self._saved > SAVE_S
+        if self._saving:
             self._save()
 
     def _let_go(self) -> None:
-        """After the commit: what was taken in is in the ledger now."""
+        """After the commit: what was taken in, and what sources learned, is in the ledger now."""
+        self._set_back = False
+        for source in self.sources.values():
+            source.fuse_is_kept()
+            if self._saving:
+                source.saved()
+        if self._saving:
+            self._saved = self._monotonic()
         for finished in self._returned:
             landing = self._flights[finished.launch_id].landing
             settled = [ending.job_id for ending in finished.endings if ending.job_id not in landing]
@@ -291,7 +305,7 @@ class Dispatcher:
 
     def patience_s(self) -> float | None:
         """How long nothing needs doing unless somebody rings."""
-        if self._starved:
+        if self.starved:
             return PRESSED_S
         if self._returned or (self._unfolding and not self.pressed):
             return 0.0
@@ -387,7 +401,7 @@ class Dispatcher:
         source = self.sources.get(name)
         for ending in endings:
             if source is not None and (not self._drain or ending.retry_after_s is not None):
-                source.hear(self.ledger, ending)
+                source.hear(ending, self.ledger.clock())
 
     def resting_until(self, name: str) -> float | None:
         """When the open breaker of this source tries again."""
@@ -615,14 +629,16 @@ class Dispatcher:
         now, before = self.ledger.clock(), self._seen_at
         self._seen_at = now
         if now < before - SET_BACK_S:
-            self.ledger.set_back(now)
+            self._set_back = True
             for source in self.sources.values():
-                source.set_back(self.ledger, before, now)
+                source.set_back(before, now)
             self._memory = replace(
                 self._memory,
                 held={job_id: min(since, now) for job_id, since in self._memory.held.items()},
                 served_at=tuple(min(at, now) for at in self._memory.served_at),
             )
+        if self._set_back:
+            self.ledger.set_back(now)
 
     # -- a full disk
 
@@ -649,7 +665,6 @@ class Dispatcher:
         self.lander.try_again()
 
     def _save(self) -> None:
-        self._saved = self._monotonic()
         for source in self.sources.values():
             source.save(self.ledger)
 
@@ -671,7 +686,7 @@ class Dispatcher:
             return False
         landing = any(flight.landing for flight in self._flights.values())
         waits = self._drain and not landing and not self._returned
-        return bool(self._starved or self.lander.full or self._unfolding or waits)
+        return bool(self.starved or self.lander.full or self._unfolding or waits)
 
     def _open_jobs(self) -> int:
         """Jobs that a drain waits for: of sources that are in farm.toml and not paused."""

@@ -36,6 +36,8 @@ class Source:
         self.reservations: dict[Stage, Reservation] = {}
         self._revise(Stage)
         self._unsaved: set[Stage] = set()
+        """Stages measured since the ledger was told last."""
+        self._fuse_unsaved = False
 
     def load(self, ledger: Ledger) -> None:
         """What the ledger remembers of it."""
@@ -56,7 +58,7 @@ class Source:
         self._revise(Stage)
 
     def save(self, ledger: Ledger) -> None:
-        """In the caller's transaction."""
+        """In the caller's transaction; `saved` says that it is on disk."""
         name = self.settings.name
         ledger.connection.execute(
             "INSERT INTO source (name, virtual_s, served_s) VALUES (?1, ?2, ?3)"
@@ -79,11 +81,13 @@ class Source:
                     ledger.clock(),
                 ),
             )
+
+    def saved(self) -> None:
+        """What `save` wrote is on disk."""
         self._unsaved.clear()
 
-    def hear(self, ledger: Ledger, ending: Ending) -> None:
-        """What this ending says about the other side; in the caller's transaction."""
-        now = ledger.clock()
+    def hear(self, ending: Ending, now: float) -> None:
+        """What this ending says about the other side; `keep_fuse` writes it down."""
         fuse = breaker.after(
             self.fuse,
             ending.outcome,
@@ -95,16 +99,9 @@ class Source:
         )
         if fuse is self.fuse or fuse == self.fuse:
             return
-        was, self.fuse = self.fuse, fuse
-        if fuse == breaker.CLOSED:
-            ledger.connection.execute("DELETE FROM fuse WHERE source = ?", (self.settings.name,))
-            if was.until is not None:
-                log(Name.BREAKER_CLOSED, source=self.settings.name)
-            return
-        ledger.connection.execute(
-            "INSERT OR REPLACE INTO fuse (source, failures, opened, until, message) VALUES (?, ?, ?, ?, ?)",
-            (self.settings.name, fuse.failures, fuse.opened, fuse.until, fuse.message),
-        )
+        was, self.fuse, self._fuse_unsaved = self.fuse, fuse, True
+        if fuse == breaker.CLOSED and was.until is not None:
+            log(Name.BREAKER_CLOSED, source=self.settings.name)
         if fuse.until is not None and fuse.until != was.until:
             rest_s = fuse.until - now
             log(
@@ -115,12 +112,32 @@ class Source:
                 why=fuse.message,
             )
 
-    def set_back(self, ledger: Ledger, before: float, now: float) -> None:
+    def set_back(self, before: float, now: float) -> None:
         """The wall clock was set back: its breaker rests for what was left."""
         self.fuse = breaker.set_back(self.fuse, before, now)
+        self._fuse_unsaved = True
+
+    def close_fuse(self) -> None:
+        """An operator wants it closed."""
+        self.fuse = breaker.CLOSED
+        self._fuse_unsaved = True
+
+    def keep_fuse(self, ledger: Ledger) -> None:
+        """Write its breaker down where it changed; in the caller's transaction, until `fuse_is_kept`."""
+        if not self._fuse_unsaved:
+            return
+        name, fuse = self.settings.name, self.fuse
+        if fuse == breaker.CLOSED:
+            ledger.connection.execute("DELETE FROM fuse WHERE source = ?", (name,))
+            return
         ledger.connection.execute(
-            "UPDATE fuse SET until = ? WHERE source = ?", (self.fuse.until, self.settings.name)
+            "INSERT OR REPLACE INTO fuse (source, failures, opened, until, message) VALUES (?, ?, ?, ?, ?)",
+            (name, fuse.failures, fuse.opened, fuse.until, fuse.message),
         )
+
+    def fuse_is_kept(self) -> None:
+        """What `keep_fuse` wrote is on disk."""
+        self._fuse_unsaved = False
 
     def resting_until(self, now: float) -> float | None:
         """When its breaker tries again; None while it is not open."""

@@ -21,7 +21,6 @@ from typing import Any
 
 from farm import control, machine, sqlite, telemetry
 from farm import home as homes
-from farm.core import breaker
 from farm.core.admission import Budget
 from farm.core.job import Event
 from farm.deliveries import Deliveries
@@ -338,7 +337,7 @@ class Farm:
         if op in ("pause_source", "resume_source"):
             self.sources[args["name"]].paused = bool(result["paused"])
         if op in ("resume_source", "run"):
-            self.sources[args.get("name") or args["source"]].fuse = breaker.CLOSED
+            self.sources[args.get("name") or args["source"]].close_fuse()
         return result
 
     def _status(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import random
 import signal
 import subprocess
 import time
@@ -207,3 +208,18 @@ def _die_writing(kind: str, told: _Told) -> None:
         dies()
 
     spool.Writer.flush = flush  # type: ignore[method-assign]
+
+
+class Past(Connector[Options]):
+    """A page of text for every unit, and nothing told: what a farm has been reading for years."""
+
+    name = "past"
+    Options = Options
+
+    def discover(self, ctx: Any, cursor: Any) -> Iterator[Item]:
+        yield Listing(complete=True)
+
+    def extract(self, ctx: Any, unit: Unit) -> Iterator[Item]:
+        chance = random.Random(unit.key)
+        words = [f"word{int(chance.expovariate(0.01))}" for _ in range(300)]
+        yield Document(key=unit.key, text=" ".join(words))

@@ -301,6 +301,8 @@ class Simulation:
             result = self.operations.perform(op, arguments, "operator")
             if op in ("pause_source", "resume_source"):
                 self.sources[arguments["name"]].paused = bool(result["paused"])
+            if op in ("resume_source", "run"):
+                self.sources[arguments.get("name") or arguments["source"]].close_fuse()
             return result
 
         def told(result: Any) -> None:

@@ -3,7 +3,8 @@
 The faults are all but the farm's own death: workers killed, stopped and crashed, hung jobs, its fork server and
 its guard killed, the whole tree suspended, clients that leave in the middle of a request, half a farm.toml on
 reload, a watched folder that goes and comes back. Memory, descriptors, threads and cells are sampled at quiet
-moments.
+moments. A long soak first gives the farm a past that fills the databases' page caches: they grow with the files
+up to their bound, and would be taken for a leak.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from farm.workers import proc
-from tests.resilience.harness import Report, World, scene, told, until
+from tests.resilience.harness import HERE, Report, World, scene, told, until
 from tests.support.farms import local_files
 
 NAME = "soak"
 EVERY_S = 10.0
+LONG_S = 1800.0
+PAST = 30_000
+"""Units that fill both page caches: some 60 MB of ledger and 90 MB of store."""
 CELLS = 3
 PROFILE = {"cpu": 0.1, "memory": "160MB", "memory_max": "160MB", "max_concurrent": 8, "batch": 8}
 RETRY = {"max_attempts": 4, "base": "50ms", "max": "100ms", "max_deaths": 1000}
@@ -41,6 +45,7 @@ def sources(base: Path, chance: random.Random) -> dict[str, dict[str, Any]]:
             profile={**PROFILE, "memory": "256MB", "memory_max": "256MB"},
             retry=RETRY,
         ),
+        "past": {"connector": f"{HERE}:Past", "profile": {**PROFILE, "batch": 256}},
     }
 
 
@@ -48,6 +53,8 @@ def run(seed: int, base: Path, faults: int = 90, *, keep: bool = False, every_s:
     """So many faults, one every `every_s`; a duration is faults × every_s."""
     with scene(NAME, seed, base, sources, keep=keep, workers=CELLS, cpu=4.0) as world:
         world.start()
+        if faults * every_s >= LONG_S:
+            _give_it_a_past(world)
         memory: list[tuple[float, float]] = []
         began = time.monotonic()
         first: dict[str, int] | None = None
@@ -74,6 +81,13 @@ def run(seed: int, base: Path, faults: int = 90, *, keep: bool = False, every_s:
         names = {path.name for path in (world.base / "folder").iterdir()}
         world.settle(documents_of={"notes": names})
     return world.report
+
+
+def _give_it_a_past(world: World) -> None:
+    for start in range(0, PAST, 5_000):
+        units = [{"key": f"page-{i}", "version": "old"} for i in range(start, start + 5_000)]
+        world.farm.call("submit", source="past", jobs=units)
+    world.idle(600)
 
 
 def _held(pid: int) -> dict[str, int]:

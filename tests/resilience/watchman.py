@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from farm.core.breaker import CLOSED
 from farm.doctor.ledger import RULES
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Watchman:
                 assert not rows, f"{check}: {rows}"
         self._budget_holds(farm)
         self._nothing_starves(farm)
+        self._breakers_are_kept(farm)
 
     def judge(self, farm: Simulation) -> None:
         """In the end: what was promised is kept, what is held is what is out there, each effect counted once."""
@@ -91,6 +93,19 @@ class Watchman:
                 assert "cannot run" in why, f"job {job_id} starves: {why}"
         if ready and self._looks % 7 == 0:
             assert farm.dispatcher.hold(min(ready)), "a job waits without a reason"
+
+    def _breakers_are_kept(self, farm: Simulation) -> None:
+        """A kill now would lose nothing that was learned of the other sides, unless the disk takes nothing."""
+        if farm.dispatcher.starved:
+            return
+        kept = {
+            name: fuse
+            for name, *fuse in farm.disk.execute("SELECT source, failures, opened, until FROM fuse")
+        }
+        for name, source in farm.sources.items():
+            fuse = source.fuse
+            held = None if fuse == CLOSED else [fuse.failures, fuse.opened, fuse.until]
+            assert kept.get(name) == held, f"the breaker of {name} is {held}, the ledger has {kept.get(name)}"
 
     def _promises_are_kept(self, farm: Simulation) -> None:
         runs = {id_ for (id_,) in farm.disk.execute("SELECT id FROM run")}
