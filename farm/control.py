@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from farm import shortage
 from farm.errors import FarmError, FarmNotRunning, FarmRunning
 
 SOCKET = "farm.sock"
@@ -106,7 +107,7 @@ class Server:
                 self._closing.wait(0.05)
                 continue
             client.settimeout(IDLE_S)
-            thread = threading.Thread(target=self._serve, args=(client,), name="control client", daemon=True)
+            thread = shortage.Thread(self._serve, (client,), name="control client")
             with self._lock:
                 self._clients[thread] = client
             try:
@@ -150,6 +151,7 @@ class Server:
         except FarmError as error:
             return _refusal(str(error), error.exit_code)
         except Exception as error:  # noqa: BLE001  # the asker gets an answer, the farm goes on
+            shortage.end_if_memory(error)
             self._failed(op, error)
             return _refusal(
                 f"the farm could not do this ({type(error).__name__}: {error}); its log says more"

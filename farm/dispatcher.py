@@ -24,7 +24,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from farm import spool, sqlite
+from farm import shortage, spool, sqlite
 from farm.core import breaker, fairness
 from farm.core.admission import Budget
 from farm.core.job import Ending, Event, Finished, JobSpec, Launch, Limits, Outcome, RunType, Stage
@@ -345,6 +345,7 @@ class Dispatcher:
                 raise
             request.error = error
         except Exception as error:  # noqa: BLE001 - handed to the one who asked
+            shortage.end_if_memory(error)
             request.error = error
 
     def _refuse_the_rest(self) -> None:

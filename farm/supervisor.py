@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from farm import control, machine, sqlite, telemetry
+from farm import control, machine, shortage, sqlite, telemetry
 from farm import home as homes
 from farm.core.admission import Budget
 from farm.core.job import Event
@@ -60,9 +60,12 @@ def run(home: Path, config: Path, *, drain: bool = False) -> int:
         stack.callback(telemetry.stop, telemetry.start(home))
         farm = Farm(home, settings, drain=drain)
         stack.callback(farm.close)
+        stack.callback(shortage.watch())
         try:
             farm.start()
             farm.dispatcher.run()
+        except MemoryError:
+            shortage.end()
         except sqlite3.DatabaseError as error:
             lander = getattr(farm, "lander", None)
             name = homes.STORE if lander is not None and error is lander.failure else homes.LEDGER

@@ -97,6 +97,8 @@ class Cell:
     start: int = 0
     since: float = 0.0
     """When its state began, by the pool's clock."""
+    stuck: bool = False
+    """The fork server was ended once already for its sake."""
     memory_bytes: int = 0
     log_cut: int = 0
     tree_bytes: int = 0

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import msgspec
 
+from farm import shortage
 from farm.core.job import Finished, Launch, Outcome, Reason
 from farm.errors import FarmError
 from farm.workers import nursery, proc, reaper, scene, spool
@@ -305,6 +306,7 @@ class Crew:
             try:
                 over = self._put_together(cell, launch, cause, found)
             except Exception as error:
+                shortage.end_if_memory(error)
                 log.exception("crew.unreadable launch=%d", launch.id)
                 over = unreadable(launch, cell.number, str(error))
         if cause is not None and cause.outcome is Outcome.CRASHED and not found.position.born:
@@ -363,12 +365,13 @@ class Crew:
         def run() -> None:
             try:
                 work(*args)
-            except Exception:
+            except Exception as error:
+                shortage.end_if_memory(error)
                 log.exception("crew.failed work=%s", work.__name__)
             finally:
                 self._hands.discard(threading.current_thread())
 
-        hand = threading.Thread(target=run, name=f"crew{work.__name__}", daemon=True)
+        hand = shortage.Thread(run, name=f"crew{work.__name__}")
         self._hands.add(hand)
         try:
             hand.start()

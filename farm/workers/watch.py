@@ -13,6 +13,7 @@ import select
 import threading
 from typing import TYPE_CHECKING
 
+from farm import shortage
 from farm.core.job import Outcome
 from farm.workers import joblog, meter, nursery
 from farm.workers.beat import Position
@@ -27,6 +28,10 @@ log = logging.getLogger("farm.workers")
 TICK_S = 0.1
 OVERSLEPT_S = 1.0
 BUILD_FACTOR = 3
+NO_WORKERS = (
+    "no worker process gets started, not even by a new fork server: the farm has ended, nothing is lost;"
+    " look at the machine's memory and processes, then start it again"
+)
 """The first cell waits for the fork server's imports, on a cold disk and a busy machine."""
 
 
@@ -96,7 +101,8 @@ class Watch:
             try:
                 self._see([fd for fd, _ in events])
                 wait_s = self._tick(self._crew.clock())
-            except Exception:
+            except Exception as error:
+                shortage.end_if_memory(error)
                 log.exception("watch.failed")
                 wait_s = TICK_S
 
@@ -127,11 +133,16 @@ class Watch:
         return self._crew.retire_idle()
 
     def _await(self, cell: Cell, now: float) -> float:
-        """A fork server that does not answer holds up every new cell: end it, the next one starts another."""
+        """A fork server that does not answer holds up every new cell: end it, the next one starts another.
+
+        Where even that is of no help, it is the farm that hangs.
+        """
         if now - cell.since - self._lost_since(cell.since) > BUILD_FACTOR * self._begin_s:
             log.error("forkserver.stuck cell=%d", cell.number)
+            if cell.stuck:
+                shortage.end(NO_WORKERS)
             nursery.kill()
-            cell.since = now
+            cell.since, cell.stuck = now, True
         return TICK_S
 
     def _look(self, cell: Cell, now: float) -> float:

@@ -1,4 +1,4 @@
-"""A farm at work whose limits somebody lowers and raises again: file sizes, descriptors, processes.
+"""A farm at work whose limits somebody lowers and raises again: file sizes, descriptors, memory, processes.
 
 python -m tests.resilience.limits SCENARIO
 """
@@ -23,8 +23,9 @@ from tests.support.farms import Farm, misbehaving
 from tests.support.wait import until
 
 
-def _farm(base: Path) -> Farm:
-    source = misbehaving("Sleeps", options={"sleep_s": 0.02}, profile={"batch": 4}, retry={"class": "fast"})
+def _farm(base: Path, *, sleep_s: float = 0.02, batch: int = 4) -> Farm:
+    profile = {"batch": batch}
+    source = misbehaving("Sleeps", options={"sleep_s": sleep_s}, profile=profile, retry={"class": "fast"})
     return Farm(base / "home", {"slow": source})
 
 
@@ -87,6 +88,36 @@ def descriptors(base: Path) -> dict[str, Any]:
         return {"acknowledged": len(client.acknowledged), "attempts": attempts}
 
 
+def memory(base: Path, spare_bytes: int = 1024 * 1024) -> dict[str, Any]:
+    """No more memory for the farm's own process than this: it goes on, or it ends itself and says why; and in
+    neither case does anybody wait for ever."""
+    with _farm(base, sleep_s=0.0, batch=256).start() as farm:
+        client = Client(farm)
+        for _ in range(4):
+            client.submit()
+        status = Path(f"/proc/{farm.pid}/status").read_text()
+        size = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmSize"))
+        deadline = time.monotonic() + 6.0  # the time that the shortage lasts, if nobody gives up before
+        assert farm.process is not None
+        with limited(farm.pid, resource.RLIMIT_AS, size + spare_bytes):
+            while farm.process.poll() is None and time.monotonic() < deadline:
+                client.submit(200)
+                time.sleep(0.05)
+        until(lambda: _ended(farm) or client.submit(), SLOW_S, what=f"answers or ends\n{farm.said()}")
+        ended = _ended(farm)
+        if ended:
+            assert farm.wait(10) == 1, farm.said()
+            assert "no memory left for the farm itself" in farm.output.read_text(), farm.said()
+            until(lambda: not farm.processes(), 10)
+            farm.start()
+        client.judge()
+        return {"acknowledged": len(client.acknowledged), "ended": ended}
+
+
+def _ended(farm: Farm) -> bool:
+    return farm.process is None or farm.process.poll() is not None
+
+
 def _pids() -> Path:
     """Where cgroups with a limit of processes are made (v1; v2)."""
     old = Path("/sys/fs/cgroup/pids")
@@ -138,7 +169,7 @@ def processes(base: Path) -> dict[str, Any]:
 
 
 SCENARIOS: dict[str, Callable[[Path], dict[str, Any]]] = {
-    scenario.__name__: scenario for scenario in (file_size, descriptors, processes)
+    scenario.__name__: scenario for scenario in (file_size, descriptors, memory, processes)
 }
 
 

@@ -111,6 +111,10 @@ def test_without_descriptors_the_farm_waits_and_blames_no_job(tmp_path: Path) ->
     limits.descriptors(tmp_path)
 
 
+def test_without_memory_the_farm_ends_with_a_sentence_and_loses_nothing(tmp_path: Path) -> None:
+    assert limits.memory(tmp_path)["acknowledged"] >= 20
+
+
 def test_without_processes_the_farm_waits_and_blames_no_job(tmp_path: Path) -> None:
     if not limits.can_limit_processes():
         pytest.skip("no cgroup whose pids.max could be set, and the limit of the user does not bind root")
