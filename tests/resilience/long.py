@@ -1,6 +1,6 @@
 """The long part: many seeds of every scenario, side by side, and the table written from what came of them.
 
-    python -m tests.resilience.long --kills 1000 [--minutes M] [--only kills,deaths] [--first-seed S]
+    python -m tests.resilience.long --kills 1000 [--minutes M] [--only kills,deaths] [--first-seed S] [--at-once N]
 
 All counts follow from the number of kills: twice as many deaths of workers, and so on. With `--minutes` no seed
 begins after that time, and the table says how many were made.
@@ -20,8 +20,6 @@ from pathlib import Path
 from tests.resilience import scenarios, table
 from tests.resilience.harness import Report
 
-AT_ONCE = 3
-
 
 def plan(kills: int, minutes: float) -> Iterator[tuple[str, int, int]]:
     """(scenario, seeds, faults each), for so many kills of the farm; the soak takes the minutes that there are."""
@@ -39,6 +37,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--only", default="")
     parser.add_argument("--first-seed", type=int, default=1000)
+    parser.add_argument("--at-once", type=int, default=3)
     parser.add_argument("--docs", type=Path, default=table.DOCS)
     parser.add_argument("--others", action="store_true", help="also planted bugs, simulation, system calls")
     given = parser.parse_args()
@@ -63,23 +62,24 @@ def main() -> int:
 
     # The longest first, then in turns: what time cuts off is some of everything.
     todo.sort(key=lambda job: (job[0] not in ("soak", "damage"), job[1]))
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(given.at_once) as pool:
         reports = [report for report in pool.map(one, todo) if report is not None]
     total = table.summed(reports)
     table.record(total, given.docs)
     sys.stdout.write("\n" + "\n".join(scenarios.told(report) for report in total) + "\n")
     broken = any(report.problems for report in total)
     if given.others:
-        broken = _others(given.kills, given.docs) or broken
+        left = max(1.0, (deadline - time.monotonic()) / 60)
+        broken = _others(given.kills, left, given.docs) or broken
     return int(broken)
 
 
-def _others(kills: int, docs: Path) -> bool:
+def _others(kills: int, minutes: float, docs: Path) -> bool:
     """The long runs that are programs of their own; what they print goes into the table. True when one failed."""
     failed = False
     for name, words in (
         ("planted", ["--record"]),
-        ("simulation", ["0", str(kills * 100)]),
+        ("simulation", ["0", str(kills * 100), f"{minutes:.1f}"]),
         ("boundaries", ["all"]),
     ):
         command = [sys.executable, "-m", f"tests.resilience.{name}", *words]
