@@ -123,7 +123,9 @@ def _verify_database(folder: Path, name: str, facts: Mapping[str, Any]) -> None:
             if fingerprint(db) != facts["content"]:
                 raise BackupUnusable(folder, f"{name} does not hold the rows that were copied")
     except sqlite3.DatabaseError as error:
-        raise BackupUnusable(folder, f"{name} is damaged ({error})") from None
+        unread = isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error)
+        what = "cannot be read" if unread else "is damaged"
+        raise BackupUnusable(folder, f"{name} {what} ({error})") from None
 
 
 def _perhaps(folder: Path) -> str:
