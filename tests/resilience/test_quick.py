@@ -28,9 +28,10 @@ def test_fifty_kills_of_the_farm_lose_nothing_double_nothing_and_leave_nobody(tm
     assert max(report.figures["processes gone, s"]) <= 5
     assert quantile(report.figures["recovery, CPU seconds of the farm process"], 0.99) <= 5
     # Three farms at once, on a machine that may have others: what one alone would have taken.
-    assert quantile(report.figures["recovery, s"], 0.99) <= 5 * busy(), sorted(report.figures["recovery, s"])[
-        -5:
-    ]
+    seconds = sorted(
+        s for name, found in report.figures.items() if name.startswith(kills.RECOVERY) for s in found
+    )
+    assert quantile(seconds, 0.99) <= 5 * busy(), seconds[-5:]
 
 
 @pytest.mark.timeout(300)
