@@ -211,7 +211,7 @@ def _die_writing(kind: str, told: _Told) -> None:
 
 
 class Past(Connector[Options]):
-    """A page of text for every unit, and nothing told: what a farm has been reading for years."""
+    """A page of text for every unit that is not bare, and nothing told: what a farm has been reading for years."""
 
     name = "past"
     Options = Options
@@ -220,6 +220,8 @@ class Past(Connector[Options]):
         yield Listing(complete=True)
 
     def extract(self, ctx: Any, unit: Unit) -> Iterator[Item]:
+        if unit.key.startswith("bare"):
+            return
         chance = random.Random(unit.key)
         words = [f"word{int(chance.expovariate(0.01))}" for _ in range(300)]
         yield Document(key=unit.key, text=" ".join(words))

@@ -26,8 +26,8 @@ from tests.support.farms import local_files
 NAME = "soak"
 EVERY_S = 10.0
 LONG_S = 1800.0
-PAST = 30_000
-"""Units that fill both page caches: some 60 MB of ledger and 90 MB of store."""
+PAGES, BARE = 30_000, 90_000
+"""Units with a page of text, and without: they fill both page caches (32 MB each), the store's and the ledger's."""
 CELLS = 3
 PROFILE = {"cpu": 0.1, "memory": "160MB", "memory_max": "160MB", "max_concurrent": 8, "batch": 8}
 RETRY = {"max_attempts": 4, "base": "50ms", "max": "100ms", "max_deaths": 1000}
@@ -84,10 +84,13 @@ def run(seed: int, base: Path, faults: int = 90, *, keep: bool = False, every_s:
 
 
 def _give_it_a_past(world: World) -> None:
-    for start in range(0, PAST, 5_000):
-        units = [{"key": f"page-{i}", "version": "old"} for i in range(start, start + 5_000)]
-        world.farm.call("submit", source="past", jobs=units)
+    units = [{"key": f"page-{i}", "version": "old"} for i in range(PAGES)]
+    units += [{"key": f"bare-{i}"} for i in range(BARE)]
+    for start in range(0, len(units), 5_000):
+        world.farm.call("submit", source="past", jobs=units[start : start + 5_000])
     world.idle(600)
+    assert (world.home / "ledger.db").stat().st_size > 40e6
+    assert (world.home / "store.db").stat().st_size > 40e6
 
 
 def _held(pid: int) -> dict[str, int]:
