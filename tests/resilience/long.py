@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 
 from tests.resilience import scenarios, table
@@ -70,7 +69,7 @@ def main() -> int:
         sys.stdout.flush()
         if given.log:
             with writing, given.log.open("a") as file:
-                file.write(json.dumps(asdict(report)) + "\n")
+                file.write(json.dumps(vars(report)) + "\n")
         return report
 
     # The longest first, then in turns: what time cuts off is some of everything.
