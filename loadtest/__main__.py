@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from loadtest import record, report, scenario
+from loadtest.scenario import Scenario
 from loadtest.show import console, show
 
 OUT = Path("loadtest-results")
@@ -28,12 +29,11 @@ def main(context: click.Context) -> None:
 @click.argument("names", nargs=-1)
 @click.option("--out", type=click.Path(path_type=Path), default=OUT, help="Where records and reports go.")
 def run(names: tuple[str, ...], out: Path = OUT) -> None:
-    """Run scenarios (names, or TOML files; `all`: every one of ours), record them and print the reports."""
+    """Run scenarios (names, or TOML files; `all`: every one of ours but those that take an hour), record them,
+    write the reports and print them."""
     from loadtest.drive import drive
 
-    chosen = scenario.names() if names == ("all",) else names or ("noop",)
-    for name in chosen:
-        asked = scenario.load(name)
+    for asked in _chosen(names or ("noop",)):
         click.echo(f"{asked.name}: {asked.about}", err=True)
         _report(drive(asked, out / f"{asked.name}.jsonl"))
 
@@ -50,7 +50,9 @@ def report_again(records: tuple[Path, ...]) -> None:
 def list_scenarios() -> None:
     """The scenarios that there are."""
     for name in scenario.names():
-        click.echo(f"{name:<12} {scenario.load(name).about}")
+        found = scenario.load(name)
+        only = "; only when it is named" if found.named_only else ""
+        click.echo(f"{name:<11}{_duration(found.takes_s):>7}  {found.about} ({len(found.goals)} goals{only})")
 
 
 @main.command()
@@ -76,6 +78,16 @@ def compare(
     out.mkdir(parents=True, exist_ok=True)
     (out / "compare.json").write_text(json.dumps(found, indent=2))
     show_comparison(found, console())
+
+
+def _chosen(names: tuple[str, ...]) -> list[Scenario]:
+    if names == ("all",):
+        return [found for name in scenario.names() if not (found := scenario.load(name)).named_only]
+    return [scenario.load(name) for name in names]
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _report(path: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -44,7 +45,12 @@ class Farmhouse:
         self._db: sqlite3.Connection | None = None
 
     def __enter__(self) -> Farmhouse:
-        self._log = (self.home / "loadtest.log").open("wb")
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start it and wait until it answers; a second time after `kill`."""
+        self._log = (self.home / "loadtest.log").open("ab")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "farm.cli", "--home", str(self.home), "start", "--no-progress"],
             stdout=self._log,
@@ -58,7 +64,6 @@ class Farmhouse:
             self._process.kill()
             self._process.wait()
             raise
-        return self
 
     def _answers(self) -> bool:
         if self._process.poll() is not None:
@@ -73,6 +78,12 @@ class Farmhouse:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def kill(self) -> None:
+        """As a power cut would: no farewell."""
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
 
     def stop(self) -> None:
         """At once: what runs is interrupted."""
@@ -110,6 +121,27 @@ class Farmhouse:
             "SELECT coalesce(sum(n), 0) FROM tally WHERE state IN ('pending', 'running', 'retrying')"
         )
         return int(row.fetchone()[0])
+
+    def last_attempt(self) -> int:
+        """The number of the newest lease."""
+        row = self.ledger().execute("SELECT coalesce(max(id), 0) FROM attempt")
+        return int(row.fetchone()[0])
+
+    def read_files(self, source: str) -> int:
+        """Files of a folder that were read, or refused for good."""
+        row = self.ledger().execute(
+            "SELECT count(DISTINCT key) FROM job WHERE source = ? AND stage = 'extract'"
+            " AND state IN ('succeeded', 'quarantined')",
+            (source,),
+        )
+        return int(row.fetchone()[0])
+
+    def documents(self) -> int:
+        """Documents in the store."""
+        path = f"file:{self.home / 'store.db'}?mode=ro"
+        with closing(sqlite3.connect(path, uri=True, timeout=30)) as store:
+            row = store.execute("SELECT count(*) FROM document WHERE deleted_at IS NULL")
+            return int(row.fetchone()[0])
 
     def ledger(self) -> sqlite3.Connection:
         if self._db is None:

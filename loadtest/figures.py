@@ -214,3 +214,27 @@ def busy_share(held: Sequence[Span], start: float, end: float, cells: int) -> fl
     if end <= start:
         return math.nan
     return sum(span.within(start, end) for span in held) / ((end - start) * cells)
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    return {
+        "median": median(values),
+        "least": min(values),
+        "most": max(values),
+        "p99": quantile(values, 0.99),
+        "n": len(values),
+    }
+
+
+def rise(counter: Iterable[float]) -> float:
+    """By how much a counter rose; one that fell was begun anew.
+
+    >>> rise([1.0, 4.0, 0.5, 2.5])
+    5.0
+    """
+    total, before = 0.0, None
+    for value in counter:
+        if before is not None and value >= before:
+            total += value - before
+        before = value
+    return total

@@ -199,6 +199,7 @@ def depth_rates(folder: Path, depths: Sequence[int], rounds: int) -> Iterator[Ev
     farms = {depth: Farmhouse(folder / f"depth-{depth}", config) for depth in depths}
     rates: dict[int, list[float]] = {depth: [] for depth in depths}
     submits: dict[int, list[float]] = {depth: [] for depth in depths}
+    answers: dict[int, list[float]] = {}
     try:
         for depth, farm in farms.items():
             farm.__enter__()
@@ -214,17 +215,34 @@ def depth_rates(folder: Path, depths: Sequence[int], rounds: int) -> Iterator[Ev
             yield figure(f"depth.{depth}.noop_per_s", "jobs/s", rates[depth])
             yield figure(f"depth.{depth}.submit_per_s", "jobs/s", submits[depth][-10:])
             yield figure(f"depth.{depth}.memory_mb", "MB", [farm.usage()["memory_bytes"] / 1e6])
-            yield from (
-                {**f, "name": f["name"].replace("cli.", f"depth.{depth}.cli_")}
-                for f in command_times(farm.home, rounds)
-                if f["name"] == "cli.status_ms"
-            )
+            for f in command_times(farm.home, rounds):
+                if f["name"] == "cli.status_ms":
+                    answers[depth] = f["values"]
+            yield figure(f"depth.{depth}.cli_status_ms", "ms", answers[depth])
+        for depth, farm in farms.items():
+            yield figure(f"depth.{depth}.restart_ms", "ms", [_restart(farm) for _ in range(3)])
     finally:
         for farm in farms.values():
             farm.stop()
     few, many = min(depths), max(depths)
     if few != many:
         yield figure("depth.slowdown", "x", [_median(rates[few]) / _median(rates[many])])
+        submit = _median(submits[few][-10:]) / _median(submits[many][-10:])
+        yield figure("depth.submit_slowdown", "x", [submit])
+        yield figure("depth.status_slowdown", "x", [_median(answers[many]) / _median(answers[few])])
+
+
+def _restart(farm: Farmhouse) -> float:
+    """SIGKILL while it works; ms from the start of the next one to its first lease."""
+    farm.ask("resume_source", name="deep")
+    until(lambda: farm.counts()["deep"].get("running", 0) > 0, 30, "jobs run", every_s=0.002)
+    farm.kill()
+    newest, began = farm.last_attempt(), time.perf_counter()
+    farm.start()
+    until(lambda: farm.last_attempt() > newest, 60, "a job is leased", every_s=0.001)
+    seconds = time.perf_counter() - began
+    farm.ask("pause_source", name="deep")
+    return seconds * 1000
 
 
 def _fill(farm: Farmhouse, jobs: int, tag: str, size: int = 5_000) -> list[float]:

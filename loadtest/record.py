@@ -4,7 +4,11 @@ type      what
 meta      the scenario, the machine, when
 submit    one request: sent and answered (Unix seconds), source, run, number of jobs
 sample    every half second: the farm's CPU seconds and memory, jobs per state
-status    every second: budget, held, holds by reason
+status    every second: budget, held, holds by reason, how many are landing
+file      a file that was written for a folder source, and when
+gone      a job that hung: when the last of its processes was gone
+restart   a kill of the farm: killed, started again, answered, first lease, how many were in flight
+stored    how many documents are in the store at the end
 job       from the ledger, afterwards: when it came, its source, where it rests
 attempt   from the ledger: leased, started, wall, reserved, outcome
 figure    something measured on its own: name, unit, values
@@ -13,7 +17,9 @@ phase     the driver's own steps
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -55,3 +61,24 @@ def read(path: Path) -> Iterator[Event]:
         for line in file:
             if line.endswith(b"\n"):
                 yield decoder.decode(line)
+
+
+@dataclass(slots=True)
+class Record:
+    """The events by type."""
+
+    meta: Event = field(default_factory=dict)
+    by_type: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> Record:
+        record = cls()
+        for event in events:
+            if event["type"] == "meta":
+                record.meta = event
+            else:
+                record.by_type[event["type"]].append(event)
+        return record
+
+    def __getitem__(self, type_: str) -> list[Event]:
+        return self.by_type.get(type_, [])

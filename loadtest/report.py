@@ -5,33 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
-from loadtest import figures
-from loadtest.figures import median, quantile
-from loadtest.record import Event
-
-
-@dataclass(slots=True)
-class Record:
-    """The events by type."""
-
-    meta: Event = field(default_factory=dict)
-    by_type: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
-
-    @classmethod
-    def of(cls, events: Iterable[Event]) -> Record:
-        record = cls()
-        for event in events:
-            if event["type"] == "meta":
-                record.meta = event
-            else:
-                record.by_type[event["type"]].append(event)
-        return record
-
-    def __getitem__(self, type_: str) -> list[Event]:
-        return self.by_type.get(type_, [])
+from loadtest import figures, incidents
+from loadtest.figures import quantile, spread
+from loadtest.headline import headline
+from loadtest.record import Event, Record
 
 
 def build(events: Iterable[Event]) -> dict[str, Any]:
@@ -47,7 +27,7 @@ def build(events: Iterable[Event]) -> dict[str, Any]:
     }
     if record["job"]:
         report |= _of_jobs(record, scenario)
-        report["figures"] |= _headline(report)
+        report["figures"] |= headline(report) | incidents.told(record, scenario)
     report["goals"] = [_goal(goal, report["figures"]) for goal in scenario["goals"]]
     return report
 
@@ -57,16 +37,6 @@ def _figures(record: Record) -> dict[str, dict[str, Any]]:
         event["name"]: {"unit": event["unit"], **spread(event["values"])}
         for event in record["figure"]
         if event["values"]
-    }
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    return {
-        "median": median(values),
-        "least": min(values),
-        "most": max(values),
-        "p99": quantile(values, 0.99),
-        "n": len(values),
     }
 
 
@@ -81,6 +51,7 @@ def _of_jobs(record: Record, scenario: Event) -> dict[str, Any]:
     began = next((p["at"] for p in record["phase"] if p["name"] == "began"), 0.0)
     ends = [a["ended"] for a in attempts if a["ended"] and a["outcome"] == "succeeded"]
     waiting = {event["source"]: event["jobs"] for event in record["waiting"]}
+    fairness = _fairness(record, scenario, jobs, first, held, waiting)
     return {
         "submit": _submit(record["submit"]),
         "throughput": {
@@ -90,7 +61,8 @@ def _of_jobs(record: Record, scenario: Event) -> dict[str, Any]:
         },
         "latency": _latency(record["submit"], jobs, first),
         "sources": _sources(scenario, jobs, first, held, waiting),
-        "fairness": _fairness(record, scenario, jobs, first, held, waiting),
+        "fairness": fairness,
+        "cells_busy": fairness["busy"] if fairness else _busy(record, scenario, jobs, first, held, waiting),
         "budget": _budget(record, scenario, held),
         "outcomes": dict(Counter(a["outcome"] or "running" for a in attempts)),
         "states": dict(Counter(job["state"] for job in jobs.values())),
@@ -184,6 +156,24 @@ def _fairness(
     }
 
 
+def _busy(
+    record: Record,
+    scenario: Event,
+    jobs: dict[int, Event],
+    first: dict[int, Event],
+    held: list[figures.Span],
+    waiting: dict[str, int],
+) -> float | None:
+    """How much of the cells' time was taken from the start to the last lease; None where not all the time
+    something waited for a cell."""
+    start = next((p["at"] for p in record["phase"] if p["name"] == "began"), math.inf)
+    waits = [(job["created_at"], first[id_]["leased"]) for id_, job in jobs.items() if id_ in first]
+    end = min(max((leased for _, leased in waits), default=0.0), _over(record))
+    if end - start < 1 or (not waiting and figures.covered(waits, start, end) < 0.99 * (end - start)):
+        return None
+    return figures.busy_share(held, start, end, _budget_of(record, scenario)["cells"])
+
+
 def _over(record: Record) -> float:
     return next((float(p["at"]) for p in record["phase"] if p["name"] == "over"), math.inf)
 
@@ -216,10 +206,11 @@ def _farm(samples: list[Event], done: int) -> dict[str, Any]:
     """What the farm took of the machine, and what others took meanwhile."""
     if len(samples) < 2:
         return {}
-    first, last = samples[0], samples[-1]
-    seconds = last["at"] - first["at"]
-    used = {who: last[f"{who}_cpu_s"] - first[f"{who}_cpu_s"] for who in ("children", "driver", "machine")}
-    farm_s = last["cpu_s"] - first["cpu_s"]
+    seconds = samples[-1]["at"] - samples[0]["at"]
+    used = {
+        who: figures.rise(s[f"{who}_cpu_s"] for s in samples) for who in ("children", "driver", "machine")
+    }
+    farm_s = figures.rise(s["cpu_s"] for s in samples)
     return {
         "cpu_percent": farm_s / seconds * 100,
         "cpu_us_per_job": farm_s / done * 1e6 if done else math.nan,
@@ -229,35 +220,6 @@ def _farm(samples: list[Event], done: int) -> dict[str, Any]:
         "children_mb": max(s["children_bytes"] for s in samples) / 1e6,
         "deepest": max(s["jobs"].get("pending", 0) for s in samples),
     }
-
-
-def _headline(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What goals speak of, each under one name."""
-    found: dict[str, dict[str, Any]] = {}
-
-    def add(name: str, unit: str, value: float) -> None:
-        found[name] = {"unit": unit, "median": value, "n": 1}
-
-    add("throughput.per_s", "jobs/s", report["throughput"]["per_s"])
-    if bulk := report["submit"]["bulk_per_s"]:
-        found["submit.bulk_per_s"] = {"unit": "jobs/s", **bulk}
-    if start := report["latency"].get("start_ms"):
-        found["latency.start_ms"] = {"unit": "ms", **start}
-        add("latency.start_p99_ms", "ms", start["p99"])
-    if fairness := report["fairness"]:
-        add("fairness.jain", "", fairness["jain"])
-        add("fairness.worst_share", "", fairness["worst_share"])
-        add("cells.busy", "", fairness["busy"])
-    for source in report["sources"]:
-        if source["wait_s"]:
-            add(f"wait.{source['name']}.longest_s", "s", source["wait_s"]["most"])
-            add(f"wait.{source['name']}.first_s", "s", source["wait_s"]["first"])
-    add("budget.exceeded", "times", float(report["budget"]["exceeded"]))
-    if report["farm"]:
-        add("farm.memory_mb", "MB", report["farm"]["memory_mb"])
-        add("farm.cpu_us_per_job", "µs/job", report["farm"]["cpu_us_per_job"])
-        add("workers.cpu_us_per_job", "µs/job", report["farm"]["children_cpu_us_per_job"])
-    return found
 
 
 def _goal(goal: Event, found: dict[str, dict[str, Any]]) -> dict[str, Any]:

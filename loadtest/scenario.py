@@ -12,6 +12,10 @@ arrival = { pacer = "burst", size = 1000, count = 1000 }
 job = { wall_s = { kind = "lognormal", median = 0.02, sigma = 0.5 }, cpu = 0.5 }
 faults = { crash = 0.01 }    # shares of the jobs
 profile = { batch = 32 }     # as in farm.toml
+[[sources]]
+name = "files"
+folder = { watch = true }    # each arrival is a real file, which local_files reads
+arrival = { pacer = "constant", rate = 5, count = 100 }
 """
 
 from __future__ import annotations
@@ -103,6 +107,8 @@ class Job(_Table):
     memory_bytes: Spread = Spread()
     document_bytes: Spread = Spread()
     """Text that it lands; 0: nothing."""
+    children: int = 0
+    """Processes of its own that a job which hangs leaves behind it, each in a session of its own."""
 
 
 class Faults(_Table):
@@ -112,10 +118,22 @@ class Faults(_Table):
     invalid: float = 0.0
     crash: float = 0.0
     hang: float = 0.0
+    once: float = 0.0
+    """Fails at the first attempt only."""
+
+
+class Folder(_Table):
+    """A folder of real files instead of jobs that are submitted."""
+
+    kind: Literal["mixed", "notes"] = "mixed"
+    """mixed: text, HTML, code, tables, mail, Office, PDF; notes: Markdown only."""
+    watch: bool = False
+    """The farm sees the files by itself; else it is asked to run once all are there (preload)."""
 
 
 class Source(_Table):
     name: str
+    folder: Folder | None = None
     weight: float = 1.0
     priority: Literal["low", "normal", "high"] = "normal"
     arrival: Arrival = Arrival()
@@ -123,6 +141,8 @@ class Source(_Table):
     faults: Faults = Faults()
     preload: bool = False
     """Paused until all its jobs are in."""
+    warm: int = 0
+    """So many no-op jobs first, so that the farm has measured the source before the others come."""
     profile: dict[str, Any] = {}
     retry: dict[str, Any] = {}
 
@@ -147,6 +167,8 @@ class Source(_Table):
         for fault, share in self.faults.model_dump().items():
             if lot < share:
                 data["fault"] = fault
+                if fault == "hang":
+                    data["children"] = self.job.children
                 break
             lot -= share
         return {name: value for name, value in data.items() if value}
@@ -168,6 +190,20 @@ class Probes(_Table):
     """Ask the farm for its status every second."""
 
 
+class Kill(_Table):
+    """SIGKILL for the farm once so many jobs are running; then it is started again."""
+
+    in_flight: int
+    times: int = 1
+
+
+class SlowStore(_Table):
+    """The store's file is locked for `held_s` of every `every_s`: landing gets what is left."""
+
+    held_s: float
+    every_s: float
+
+
 class Goal(_Table):
     """A figure of the report and its bound; from issue to report, so that none has to remember."""
 
@@ -185,7 +221,13 @@ class Scenario(_Table):
     most_s: float = 600.0
     """The driver gives up after so long."""
     seed: str = "1"
+    takes_s: float
+    """About how long it takes, for whoever waits."""
+    named_only: bool = False
+    """Too long for `all`."""
     probes: Probes = Probes()
+    kill: Kill | None = None
+    slow_store: SlowStore | None = None
     goals: list[Goal] = []
 
 

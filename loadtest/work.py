@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -20,9 +22,9 @@ class Work(Connector[Options]):
         yield Listing()
 
     def extract(self, ctx: Any, unit: Unit) -> Iterator[Item]:
-        return self._work(unit) if unit.data else iter(())
+        return self._work(ctx, unit) if unit.data else iter(())
 
-    def _work(self, unit: Unit) -> Iterator[Item]:
+    def _work(self, ctx: Any, unit: Unit) -> Iterator[Item]:
         data = unit.data
         end = time.monotonic() + data.get("wall_s", 0.0)
         held = bytearray(data.get("memory_bytes", 0))
@@ -35,11 +37,31 @@ class Work(Connector[Options]):
             case "crash":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "hang":
-                time.sleep(1e6)
+                _hang(unit)
+            case "once":
+                _fail_once(ctx, unit)
         _compute(data.get("wall_s", 0.0) * data.get("cpu", 0.0))
         time.sleep(max(0.0, end - time.monotonic()))
         if size := data.get("document_bytes", 0):
             yield Document(key=unit.key, text=(WORDS * (size // len(WORDS) + 1))[:size], title=unit.key)
+
+
+def _hang(unit: Unit) -> None:
+    """For ever, with processes that no signal to the group reaches. All of them hold the line to the witness:
+    it is closed when the last one is gone."""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.connect(unit.data["witness"])
+        line.sendall(unit.key.encode() + b"\n")
+        for _ in range(unit.data.get("children", 0)):
+            subprocess.Popen(["sleep", "1000000"], pass_fds=[line.fileno()], start_new_session=True)
+        time.sleep(1e6)
+
+
+def _fail_once(ctx: Any, unit: Unit) -> None:
+    mark = ctx.cache / unit.key
+    if not mark.exists():
+        mark.touch()
+        raise Transient("it was meant to fail the first time")
 
 
 def _compute(cpu_s: float) -> None:
