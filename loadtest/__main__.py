@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from loadtest import record, report, scenario
+from loadtest.page import page
 from loadtest.scenario import Scenario
 from loadtest.show import console, show
 
@@ -41,7 +42,7 @@ def run(names: tuple[str, ...], out: Path = OUT) -> None:
 @main.command("report")
 @click.argument("records", nargs=-1, type=click.Path(exists=True, path_type=Path))
 def report_again(records: tuple[Path, ...]) -> None:
-    """Report records made before."""
+    """Report records made before: printed, as JSON, and as a page with plots that a browser opens."""
     for path in records:
         _report(path)
 
@@ -91,10 +92,15 @@ def _duration(seconds: float) -> str:
 
 
 def _report(path: Path) -> None:
-    built = report.build(record.read(path))
+    """Print it, and write it beside the record: JSON for programs, HTML for people."""
+    found = record.Record.of(record.read(path))
+    built = report.build(found)
     path.with_suffix(".json").write_text(json.dumps(built, indent=2))
+    path.with_suffix(".html").write_text(page(found, built), encoding="utf-8")
     show(built, console())
-    click.echo(f"record {path}, report {path.with_suffix('.json')}", err=True)
+    click.echo(
+        f"record {path}, report {path.with_suffix('.json')}, page {path.with_suffix('.html')}", err=True
+    )
 
 
 if __name__ == "__main__":

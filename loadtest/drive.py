@@ -116,11 +116,11 @@ class _Drive:
     def _gone(self, key: str, at: float) -> None:
         self._note("gone", key=key, at=at)
 
-    def _measure_sources(self) -> None:
+    def _measure_sources(self, nth: int = 0) -> None:
         """No-ops for the sources that want them; they are no part of what is reported."""
         for source in self.scenario.sources:
             if source.warm:
-                jobs = [{"key": f"warm-{n}"} for n in range(source.warm)]
+                jobs = [{"key": f"warm-{nth}-{n}"} for n in range(source.warm)]
                 self.farm.ask("submit", source=source.name, jobs=jobs)
         until(lambda: self.farm.open_jobs() == 0, 60, "the no-ops are done")
 
@@ -201,23 +201,36 @@ class _Drive:
     # -- the farm's own death
 
     def _kill(self) -> None:
-        """Each time: so many in flight, SIGKILL, started again, and how soon it works."""
+        """Each time: so many in flight, SIGKILL, started again, and how soon it works.
+
+        Before the next time all jobs are done, and the sources are measured anew: long jobs would go in short
+        launches, and less would be in flight.
+        """
         asked = self.scenario.kill
-        for _ in range(asked.times if asked else 0):
-            assert asked is not None
-            until(lambda: self._running() >= asked.in_flight, 120, f"{asked.in_flight} are in flight")
+        if asked is None:
+            return
+        for n in range(asked.times):
+            if n:
+                self._wait()
+                self._measure_sources(n)
+                for source in self.scenario.sources:
+                    again = [{**job, "key": f"{n}-{job['key']}"} for _, job in self._jobs(source)]
+                    self.farm.ask("pause_source", name=source.name)
+                    self._send_all(source.name, again)
+                    self.farm.ask("resume_source", name=source.name)
+            until(lambda: self._running() >= asked.in_flight, 60, f"{asked.in_flight} jobs are in flight")
             with self._restarting:
-                killed = time.time()
-                self.farm.kill()
-                running, newest = self._running(), self.farm.last_attempt()
-                started = time.time()
-                self.farm.start()
-                answered = time.time()
-                until(lambda: self.farm.last_attempt() > newest, 60, "a job is leased again", every_s=0.001)  # noqa: B023 - called here
-                leased = time.time()
-            self._note(
-                "restart", killed=killed, started=started, answered=answered, leased=leased, in_flight=running
-            )
+                self._restart()
+
+    def _restart(self) -> None:
+        killed = time.time()
+        self.farm.kill()
+        running, newest, started = self._running(), self.farm.last_attempt(), time.time()
+        self.farm.start()
+        answered = time.time()
+        until(lambda: self.farm.last_attempt() > newest, 60, "a job is leased again", every_s=0.001)
+        moments = {"killed": killed, "started": started, "answered": answered, "leased": time.time()}
+        self._note("restart", in_flight=running, **moments)
 
     def _running(self) -> int:
         return sum(states.get("running", 0) for states in self.farm.counts().values())

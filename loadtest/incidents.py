@@ -111,14 +111,8 @@ def delays_ms(
     windows: Sequence[Interval],
 ) -> tuple[list[float], list[float]]:
     """How much longer than asked for jobs of a fixed length took: those that ran while something was killed,
-    and the others. Sources with faults of their own do not count; nor does anything without a kill."""
-    steady = {
-        name: source["job"]["wall_s"]["value"]
-        for name, source in asked.items()
-        if source["job"]["wall_s"]["kind"] == "fixed"
-        and source["job"]["wall_s"]["value"]
-        and not any(source["faults"].values())
-    }
+    and the others. Only sources whose jobs do nothing but wait count; without a kill, nothing does."""
+    steady = {name: source["job"]["wall_s"]["value"] for name, source in asked.items() if _only_waits(source)}
     near: list[float] = []
     otherwise: list[float] = []
     if not windows:
@@ -131,6 +125,13 @@ def delays_ms(
             is_near = touches(merged, attempt["started"], attempt["started"] + attempt["wall_s"])
             (near if is_near else otherwise).append(late)
     return near, otherwise
+
+
+def _only_waits(source: Event) -> bool:
+    job = source["job"]
+    still = all(job[part]["kind"] == "fixed" for part in ("wall_s", "memory_bytes", "document_bytes"))
+    works = job["cpu"] or job["memory_bytes"]["value"] or job["document_bytes"]["value"]
+    return bool(still and job["wall_s"]["value"] and not works and not any(source["faults"].values()))
 
 
 def merge(intervals: Iterable[Interval]) -> list[Interval]:
@@ -256,30 +257,38 @@ def waited(merged: Sequence[Interval], at: float) -> bool:
 
 def _files(record: Record, jobs: Mapping[int, Event]) -> Iterator[tuple[str, str, list[float]]]:
     """From the file's last byte until it could be found by a search: its job was settled after it had landed."""
+    if record["file"]:
+        took, missing = searchable_s(record["file"], jobs, record["attempt"])
+        yield "files.missing", "files", [float(missing)]
+        for source, values in took.items():
+            yield f"files.{source}_s", "s", values
+            yield f"files.{source}.p95_s", "s", [quantile(values, 0.95)]
+    landing = _landing(record)
+    wanted = sum(
+        a["outcome"] == "succeeded" and jobs[a["job"]]["source"] in landing for a in record["attempt"]
+    )
+    if wanted and record["stored"]:
+        yield "documents.missing", "documents", [float(wanted - record["stored"][0]["documents"])]
+
+
+def searchable_s(
+    files: Iterable[Event], jobs: Mapping[int, Event], attempts: Iterable[Event]
+) -> tuple[dict[str, list[float]], int]:
+    """(seconds by source, how many files never came)."""
     done: dict[tuple[str, str], float] = {}
-    for attempt in record["attempt"]:
+    for attempt in attempts:
         job = jobs[attempt["job"]]
         if attempt["outcome"] == "succeeded" and attempt["ended"]:
             done.setdefault((job["source"], job["key"]), attempt["ended"])
     took: dict[str, list[float]] = defaultdict(list)
     missing = 0
-    for file in record["file"]:
+    for file in files:
         ended = done.get((file["source"], file["key"]))
         if ended is None:
             missing += 1
         else:
             took[file["source"]].append(ended - file["at"])
-    if record["file"]:
-        yield "files.missing", "files", [float(missing)]
-    for source, values in took.items():
-        yield f"files.{source}_s", "s", values
-        yield f"files.{source}.p95_s", "s", [quantile(values, 0.95)]
-    wanted = sum(
-        a["outcome"] == "succeeded" and jobs[a["job"]]["source"] in _landing(record)
-        for a in record["attempt"]
-    )
-    if wanted and record["stored"]:
-        yield "documents.missing", "documents", [float(wanted - record["stored"][0]["documents"])]
+    return took, missing
 
 
 def _landing(record: Record) -> set[str]:

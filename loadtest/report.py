@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -14,9 +13,8 @@ from loadtest.headline import headline
 from loadtest.record import Event, Record
 
 
-def build(events: Iterable[Event]) -> dict[str, Any]:
+def build(record: Record) -> dict[str, Any]:
     """Everything that can be said of a record."""
-    record = Record.of(events)
     scenario = record.meta["scenario"]
     report: dict[str, Any] = {
         "scenario": scenario["name"],

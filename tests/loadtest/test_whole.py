@@ -7,6 +7,7 @@ import pytest
 from loadtest import record, report, scenario
 from loadtest.drive import drive
 from loadtest.peers import peer
+from loadtest.record import Record
 from loadtest.scenario import Scenario
 from loadtest.show import show
 
@@ -47,7 +48,7 @@ def recorded(tmp_path_factory):
 
 
 def test_a_tiny_scenario_ends_in_a_report(recorded):
-    built = report.build(record.read(recorded))
+    built = report.build(Record.of(record.read(recorded)))
     assert built["throughput"]["succeeded"] == 1_520
     assert built["outcomes"] == {"succeeded": 1_520, "invalid_input": 3}
     assert built["states"] == {"succeeded": 1_520, "quarantined": 3}
@@ -59,7 +60,7 @@ def test_a_tiny_scenario_ends_in_a_report(recorded):
 
 
 def test_a_record_can_be_reported_again_and_is_the_same(recorded):
-    once, again = (report.build(record.read(recorded)) for _ in range(2))
+    once, again = (report.build(Record.of(record.read(recorded))) for _ in range(2))
     assert json.dumps(once) == json.dumps(again)
 
 
@@ -72,7 +73,7 @@ def test_a_record_that_was_cut_off_can_still_be_read(recorded, tmp_path):
 def test_the_report_can_be_printed(recorded, capsys):
     from rich.console import Console
 
-    show(report.build(record.read(recorded)), Console(width=120))
+    show(report.build(Record.of(record.read(recorded))), Console(width=120))
     printed = capsys.readouterr().out
     assert "1,520 succeeded" in printed
     assert "budget    kept" in printed
