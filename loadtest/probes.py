@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +60,20 @@ def idle_cost(farm: Farmhouse, for_s: float) -> Iterator[Event]:
 
 
 def command_times(home: Path, rounds: int) -> Iterator[Event]:
-    """From fork to exit, as a person waits for it; the commands take turns."""
+    """The commands, and what the interpreter alone takes: the floor of each."""
+    times = timed(home, COMMANDS, rounds)
+    yield figure("cli.python_ms", "ms", [_bare_python() for _ in range(rounds)])
+    for name, values in times.items():
+        yield figure(name, "ms", values)
+
+
+def timed(home: Path, commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[float]]:
+    """Milliseconds from fork to exit, as a person waits for it; the commands take turns."""
     farm = Path(sys.executable).with_name("farm")
     argv = [str(farm)] if farm.exists() else [sys.executable, "-m", "farm.cli"]
-    times: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    times: dict[str, list[float]] = {name: [] for name in commands}
     for round_ in range(rounds + 1):
-        for name, command in COMMANDS.items():
+        for name, command in commands.items():
             began = time.perf_counter()
             subprocess.run(
                 [*argv, "--home", str(home), *command],
@@ -76,13 +84,10 @@ def command_times(home: Path, rounds: int) -> Iterator[Event]:
             )
             if round_:  # the first one fills the page cache
                 times[name].append((time.perf_counter() - began) * 1000)
-    yield figure("cli.python_ms", "ms", [_bare_python() for _ in range(rounds)])
-    for name, values in times.items():
-        yield figure(name, "ms", values)
+    return times
 
 
 def _bare_python() -> float:
-    """What the interpreter itself takes: the floor of every command."""
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", "pass"], check=True)
     return (time.perf_counter() - began) * 1000
@@ -215,9 +220,7 @@ def depth_rates(folder: Path, depths: Sequence[int], rounds: int) -> Iterator[Ev
             yield figure(f"depth.{depth}.noop_per_s", "jobs/s", rates[depth])
             yield figure(f"depth.{depth}.submit_per_s", "jobs/s", submits[depth][-10:])
             yield figure(f"depth.{depth}.memory_mb", "MB", [farm.usage()["memory_bytes"] / 1e6])
-            for f in command_times(farm.home, rounds):
-                if f["name"] == "cli.status_ms":
-                    answers[depth] = f["values"]
+            answers[depth] = timed(farm.home, {"status": COMMANDS["cli.status_ms"]}, rounds)["status"]
             yield figure(f"depth.{depth}.cli_status_ms", "ms", answers[depth])
         for depth, farm in farms.items():
             yield figure(f"depth.{depth}.restart_ms", "ms", [_restart(farm) for _ in range(3)])

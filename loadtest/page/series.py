@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -128,10 +129,16 @@ def jain_over(
     for i in range(steps.n):
         end = steps.start + (i + 1) * steps.step_s
         start = max(steps.start, end - window * steps.step_s)
-        wanting = [n for n in got if n in waits and covered(waits[n], start, end) >= 0.95 * (end - start)]
+        wanting = [n for n in got if n in waits and _waited(waits[n], start, end) >= 0.95 * (end - start)]
         index = jain(sums[n][i] / weights[n] for n in wanting) if len(wanting) > 1 else None
         row.append(None if index is None else round(index, 4))
     return row
+
+
+def _waited(merged: Sequence[tuple[float, float]], start: float, end: float) -> float:
+    """Of the window, in seconds; only the intervals that may touch it are looked at."""
+    first = max(0, bisect_right(merged, (start, math.inf)) - 1)
+    return covered(merged[first : bisect_right(merged, (end, math.inf))], start, end)
 
 
 def thinned(steps: Steps, points: Iterable[tuple[float, float]]) -> tuple[list[float], Row]:

@@ -74,7 +74,7 @@
         y: plot.log ? { distr: 3 } : { range: top } },
       axes: [{ ...axis, values: (u, ticks) => ticks.map(moment), space: 64, size: 32 },
         { ...axis, values: (u, ticks) => ticks.map((tick) => (tick == null ? null : number(tick))), size: width }],
-      series: [{ label: "", value: (u, value) => (value == null ? "" : `at ${moment(value)}`) }, ...series],
+      series: [{ label: "time", value: (u, value) => (value == null ? "" : moment(value)) }, ...series],
       legend: { markers: { fill: (u, i) => u.series[i].stroke() } },
       bands: stack ? rows.slice(1).map((_, i) => ({ series: [i + 2, i + 1] })) : undefined,
       cursor: { drag: { x: true, y: false }, y: false, points: { show: plot.kind !== "stack" } },
