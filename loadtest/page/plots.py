@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +17,7 @@ from loadtest.record import Event, Record
 
 MOST_ROWS = 8
 """More sources than this are drawn as one: nobody tells more colours apart."""
+STEPS_COUNTED = 120
 STEPS_SHARED = 60
 WINDOW_S = 5.0
 """Over shorter times no share is even: sources take turns by launches of a quarter of a second."""
@@ -48,6 +49,8 @@ class Plot:
     log: bool = False
     top: float | None = None
     """Where the axis ends, if not with the data."""
+    end: float = 0.0
+    """Where all plots of a page end, in seconds."""
     marks: list[float] = field(default_factory=list)
     """Moments at which the farm was killed."""
 
@@ -72,7 +75,7 @@ class Scene:
         last = max((a["ended"] or a["started"] for a in self.attempts), default=0.0)
         self.began = moments.get("began", min((a["leased"] for a in self.attempts), default=0.0))
         self.over = max(moments.get("over", last), self.began)
-        self.steps = Steps.over(self.began, self.over)
+        self.steps = Steps.over(self.began, self.over, most=STEPS_COUNTED)
         source_of = {id_: job["source"] for id_, job in self.jobs.items()}
         self.held = figures.spans(self.attempts, source_of)
         self.budget = report["budget"]["budget"]
@@ -82,9 +85,13 @@ class Scene:
         """All that have something to show."""
         marks = [round(r["killed"] - self.began, 3) for r in self.record["restart"]]
         made = [plot for make in MAKERS for plot in make(self)]
-        for plot in made:
-            plot.marks.extend(marks)
-        return [plot for plot in made if not plot.is_empty]
+        end = round(self.over - self.began, 3)
+        return [replace(plot, marks=marks, end=end) for plot in made if not plot.is_empty]
+
+    def events(self, type_: str) -> list[Event]:
+        """Those since the jobs began, as many as are drawn."""
+        found = [event for event in self.record[type_] if self.began <= event["at"] <= self.over]
+        return found[:: -(-len(found) // series.STEPS) or 1]
 
     def firsts(self) -> dict[int, Event]:
         found: dict[int, Event] = {}
@@ -118,21 +125,18 @@ def throughput(scene: Scene) -> Iterator[Plot]:
     if ended[False]:
         lines.append(Line("did not", series.rate(steps, ended[False])))
     arrived = series.rate(steps, came)
-    if any(arrived):
+    most = max((value for line in lines for value in line.values if value), default=0.0)
+    highest = max((value or 0.0 for value in arrived), default=0.0)
+    note = "Attempts that ended, and jobs that came, a second."
+    if highest > FAR * most:
+        note = f"Attempts that ended a second. Jobs came in bursts, up to {highest:,.0f} a second."
+    elif highest:
         lines.append(Line("came", arrived))
-    yield Plot(
-        "Throughput",
-        "Attempts that ended, and jobs that came, a second.",
-        "a second",
-        steps.x,
-        lines,
-        kind="steps",
-    )
+    yield Plot("Throughput", note, "a second", steps.x, lines, kind="steps")
 
 
 def depth(scene: Scene) -> Iterator[Plot]:
-    samples = [s for s in scene.record["sample"] if s["at"] >= scene.began]
-    samples = _every(samples)
+    samples = scene.events("sample")
     names = {"pending": "waiting", "running": "running", "retrying": "in retry", "quarantined": "quarantined"}
     lines = [
         Line(label, row)
@@ -181,7 +185,7 @@ def share(scene: Scene) -> Iterator[Plot]:
 
 
 def memory(scene: Scene) -> Iterator[Plot]:
-    samples = _every(scene.record["sample"])
+    samples = scene.events("sample")
     x = _since(scene, samples)
     reserved = _at(scene, x, [(span, span.memory_bytes / MB) for span in scene.held])
     lines = [
@@ -193,7 +197,7 @@ def memory(scene: Scene) -> Iterator[Plot]:
 
 
 def cpu(scene: Scene) -> Iterator[Plot]:
-    samples = _every(scene.record["sample"])
+    samples = scene.events("sample")
     rows: dict[str, Row] = {"farm": [], "its workers": [], "other programs": []}
     for before, after in pairwise(samples):
         seconds = max(after["at"] - before["at"], 1e-3)
@@ -212,7 +216,7 @@ def cpu(scene: Scene) -> Iterator[Plot]:
 
 
 def holds(scene: Scene) -> Iterator[Plot]:
-    statuses = _every([s for s in scene.record["status"] if s["at"] >= scene.began])
+    statuses = scene.events("status")
     counted = [Counter(hold["reason"] for hold in status["holds"]) for status in statuses]
     reasons = sorted({reason for found in counted for reason in found})
     lines = [
@@ -223,8 +227,8 @@ def holds(scene: Scene) -> Iterator[Plot]:
 
 
 def landing(scene: Scene) -> Iterator[Plot]:
-    statuses = _every([s for s in scene.record["status"] if "landing" in s])
-    row: Row = [float(s["landing"]) for s in statuses]
+    statuses = scene.events("status")
+    row: Row = [float(s.get("landing", 0)) for s in statuses]
     note = "Jobs that have ended and whose content is on its way into the store."
     yield Plot("Landing", note, "jobs", _since(scene, statuses), [Line("landing", row)])
 
@@ -322,12 +326,6 @@ def _few(rows: dict[str, list[float]]) -> dict[str, list[float]]:
     largest = sorted(rows, key=lambda name: -sum(rows[name]))[: MOST_ROWS - 1]
     rest = [sum(values) for values in zip(*(r for n, r in rows.items() if n not in largest), strict=True)]
     return {**{name: rows[name] for name in rows if name in largest}, "others": rest}
-
-
-def _every(samples: Sequence[Event]) -> list[Event]:
-    """As many as are drawn, evenly."""
-    step = -(-len(samples) // series.STEPS) or 1
-    return list(samples[::step])
 
 
 def _since(scene: Scene, samples: Sequence[Event]) -> list[float]:

@@ -13,7 +13,7 @@ from loadtest.figures import Span, covered, quantile
 
 STEPS = 240
 """At most so many values in a row: the page stays small however long the record is."""
-NICE_S = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600)
+NICE_S = (0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600)
 
 Row = list[float | None]
 

@@ -163,7 +163,7 @@ TEN = Steps(100.0, 1.0, 10)
 
 
 @pytest.mark.parametrize(
-    ("length", "step", "n"), [(0.0, 0.05, 1), (12.0, 0.05, 240), (60.0, 0.5, 120), (3600.0, 15, 240)]
+    ("length", "step", "n"), [(0.0, 0.2, 1), (12.0, 0.2, 60), (60.0, 0.5, 120), (3600.0, 15, 240)]
 )
 def test_steps_are_round_and_not_too_many(length, step, n):
     assert Steps.over(0.0, length) == Steps(0.0, step, n)

@@ -70,14 +70,16 @@
     const top = (u, low, high) => [0, plot.top ?? ((high || 1) * 1.08)];
     return new uPlot({
       width: place.clientWidth, height: HEIGHT,
-      scales: { x: { time: false, range: (u, low, high) => (low === high ? [low - 1, high + 1] : [low, high]) },
+      scales: { x: { time: false },
         y: plot.log ? { distr: 3 } : { range: top } },
       axes: [{ ...axis, values: (u, ticks) => ticks.map(moment), space: 64, size: 32 },
         { ...axis, values: (u, ticks) => ticks.map((tick) => (tick == null ? null : number(tick))), size: width }],
       series: [{ label: "time", value: (u, value) => (value == null ? "" : moment(value)) }, ...series],
       legend: { markers: { fill: (u, i) => u.series[i].stroke() } },
       bands: stack ? rows.slice(1).map((_, i) => ({ series: [i + 2, i + 1] })) : undefined,
-      cursor: { drag: { x: true, y: false }, y: false, points: { show: plot.kind !== "stack" } },
+      cursor: { sync: { key: "page" }, drag: { x: true, y: false }, y: false, points: { show: plot.kind !== "stack" } },
+      // All plots show the same time; dragging chooses a part of it for all, a double click goes back.
+      hooks: { ready: [(u) => u.setScale("x", { min: 0, max: Math.max(plot.end, step) })] },
       plugins: plot.marks.length ? [marks(plot.marks)] : [],
     }, data, place);
   }
