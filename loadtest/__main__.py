@@ -11,6 +11,7 @@ import click
 
 from loadtest import record, report, scenario
 from loadtest.page import page
+from loadtest.page.comparison import comparison
 from loadtest.scenario import Scenario
 from loadtest.show import console, show
 
@@ -42,9 +43,16 @@ def run(names: tuple[str, ...], out: Path = OUT) -> None:
 @main.command("report")
 @click.argument("records", nargs=-1, type=click.Path(exists=True, path_type=Path))
 def report_again(records: tuple[Path, ...]) -> None:
-    """Report records made before: printed, as JSON, and as a page with plots that a browser opens."""
+    """Report records made before: printed, as JSON, and as a page with plots that a browser opens.
+
+    A comparison's JSON becomes a page too.
+    """
     for path in records:
-        _report(path)
+        if path.suffix == ".json":
+            path.with_suffix(".html").write_text(comparison(json.loads(path.read_text())), encoding="utf-8")
+            click.echo(f"page {path.with_suffix('.html')}", err=True)
+        else:
+            _report(path)
 
 
 @main.command("list")

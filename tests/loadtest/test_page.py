@@ -10,9 +10,10 @@ import pytest
 from loadtest import report
 from loadtest.figures import Span
 from loadtest.page import page, series
+from loadtest.page.comparison import comparison
 from loadtest.page.plots import MOST_ROWS
 from loadtest.page.series import STEPS, Steps
-from tests.loadtest.events import attempt, job, phases, record, sample, source, status
+from tests.loadtest.events import MACHINE, attempt, job, phases, record, sample, source, status
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -155,6 +156,49 @@ def test_a_hundred_thousand_attempts_make_a_small_page():
 def test_what_is_not_finite_is_drawn_as_nothing():
     found = record(("figure", {"name": "odd", "unit": "x", "values": [math.nan]}), sources=[])
     assert "not measured" in " ".join(read(found)[0].text)
+
+
+# -- comparisons
+
+
+def compared(**changes):
+    noop = {"farm": {"work": [9.0, 12.0, 10.0]}, "huey": {"work": [3.0, 2.0, 2.5]}}
+    ratios = {"huey": {"work": {"median": 4.0, "least": 3.0, "most": 6.0}}}
+    found = {
+        "machine": MACHINE,
+        "workers": 2,
+        "busy_before_cores": [0.1],
+        "peers": {"farm": {"lacks": []}, "huey": {"lacks": ["no <record>"]}},
+        "no-op": {"values": noop, "ratios": ratios},
+    }
+    return {**found, **changes}
+
+
+def test_a_comparison_has_a_bar_for_each_peer_and_work():
+    real = {"farm": {"wall_s": [0.002]}, "floor": {"wall_s": [0.001]}}
+    ratios = {"floor": {"wall_s": {"median": 2.0, "least": 2.0, "most": 2.0}}}
+    made = comparison(compared(real={"values": real, "ratios": ratios}))
+    parsed = Read(made)
+    assert parsed.open == parsed.links == []
+    text = " ".join(" ".join(parsed.text).split())
+    assert "no-op, at work" in text
+    assert "farm 4.00x (3.00x to 6.00x)" in text
+    assert "real, by the clock" in text
+    assert "farm 2.00x" in text
+    assert "no <record>" in text
+    assert made.count("<td class=bar>") == 4
+
+
+def test_the_widest_bar_is_the_most_of_any_turn():
+    made = comparison(compared())
+    assert 'width:83.3%"></i><b style="left:75.0%;width:25.0%"' in made
+
+
+def test_a_comparison_of_one_work_alone_is_drawn_too():
+    peers = {"farm": {"rates": {"work": [4.0]}, "lacks": []}, "huey": {"rates": {"work": [1.0]}, "lacks": []}}
+    ratios = {"huey": {"work": {"median": 4.0, "least": 4.0, "most": 4.0}}}
+    found = {key: value for key, value in compared().items() if key != "no-op"}
+    assert "farm 4.00x" in comparison({**found, "work": "no-op", "peers": peers, "ratios": ratios})
 
 
 # -- the arithmetic of the rows
