@@ -21,6 +21,7 @@ from loadtest.farmhouse import Farmhouse, until
 from loadtest.material import files
 from loadtest.record import Writer
 from loadtest.scenario import Scenario, Source
+from loadtest.sleeper import sleepers
 from loadtest.slow_store import held
 from loadtest.told import told
 from loadtest.witness import Witness
@@ -94,7 +95,7 @@ class _Drive:
             watcher = threading.Thread(target=self._watch, name="sampler")
             watcher.start()
             try:
-                with held(self.scenario.slow_store, self.farm.home):
+                with held(self.scenario.slow_store, self.farm.home), sleepers() as delays:
                     self._submit()
                     self._kill()
                     self._wait()
@@ -102,6 +103,7 @@ class _Drive:
             finally:
                 self._over.set()
                 watcher.join()
+        self.record.all("figure", (probes.figure(name, "ms", late) for name, late in delays.items()))
         self.record("stored", documents=self.farm.documents())
         for type_, row in told(self.farm.home / "ledger.db"):
             self.record(type_, **row)

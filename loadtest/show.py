@@ -45,6 +45,11 @@ def _jobs(report: dict[str, Any], console: Console) -> None:
             f"children {farm['children_mb']:.0f} MB, deepest queue {farm['deepest']:,}; "
             f"other programs took {farm['others_cores']:.2f} cores"
         )
+    if late := report["figures"].get("machine.late_nice_ms"):
+        console.print(
+            f"machine   a process as nice as the workers that only sleeps woke {late['median']:.1f} ms late "
+            f"(p99 {late['p99']:.1f} ms)"
+        )
     peak, whole = budget["peak"], budget["budget"]
     console.print(
         f"budget    {'[red]exceeded[/red]' if budget['exceeded'] else 'kept'}: at most {peak['cpu']:.2f} of "

@@ -129,6 +129,8 @@ def _tiles(report: Mapping[str, Any]) -> str:
             ("of a core for it", f"{farm['cpu_percent']:.0f} %"),
             ("cores for other programs", f"{farm['others_cores']:.2f}"),
         ]
+    if late := report["figures"].get("machine.late_nice_ms"):
+        tiles.append(("late: a process that only sleeps, p99", f"{number(late['p99'])} ms"))
     cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in tiles)
     return f"<dl class=tiles>{cells}</dl>"
 

@@ -1,5 +1,6 @@
 """Each scenario in a tiny form: a real farm, a record, and the figures that its goals speak of."""
 
+import random
 import socket
 import sqlite3
 import subprocess
@@ -10,7 +11,7 @@ from itertools import islice
 
 import pytest
 
-from loadtest import material, report, scenario
+from loadtest import material, report, scenario, sleeper
 from loadtest.drive import drive
 from loadtest.page import page
 from loadtest.record import Record, read
@@ -77,6 +78,7 @@ def test_a_scenario_runs_and_measures_what_its_goals_speak_of(name, tmp_path):
     met = {goal["figure"]: goal["met"] for goal in built["goals"]}
     for figure in ("budget.exceeded", "documents.missing", "files.missing", "jobs.open"):
         assert met.get(figure, True), figure
+    assert built["figures"]["machine.late_ms"]["n"] > 10
     assert "data-plot=0" in page(record, built)
 
 
@@ -120,6 +122,21 @@ def test_a_slow_store_keeps_writers_waiting_and_writes_nothing(tmp_path):
                 time.sleep(0.1)
         assert max(waited) > 0.05
         assert store.execute("SELECT count(*) FROM note").fetchone() == (4,)
+
+
+def test_a_sleeper_tells_how_late_it_woke():
+    with sleeper.sleepers() as delays:
+        time.sleep(0.3)
+    assert set(delays) == set(sleeper.NICE)
+    assert all(values and min(values) >= 0 for values in delays.values())
+
+
+def test_of_many_delays_a_fair_sample_is_kept():
+    kept, chance = [], random.Random(1)
+    for n in range(4 * sleeper.MOST):
+        sleeper.keep(kept, float(n), n, chance)
+    assert len(kept) == sleeper.MOST
+    assert sum(kept) / len(kept) == pytest.approx(2 * sleeper.MOST, rel=0.05)
 
 
 def test_material_is_the_same_for_the_same_seed_and_has_all_formats():
