@@ -232,7 +232,7 @@ class _Drive:
         answered = time.time()
         until(lambda: self.farm.last_attempt() > newest, 60, "a job is leased again", every_s=0.001)
         moments = {"killed": killed, "started": started, "answered": answered, "leased": time.time()}
-        self._note("restart", in_flight=running, **moments)
+        self._note("restart", in_flight=running, cpu_s=self.farm.usage()["cpu_s"], **moments)
 
     def _running(self) -> int:
         return sum(states.get("running", 0) for states in self.farm.counts().values())

@@ -205,6 +205,7 @@ def retries_late_ms(
 def _restarts(restarts: Sequence[Event]) -> Iterator[tuple[str, str, list[float]]]:
     yield "restart.in_flight", "jobs", [float(r["in_flight"]) for r in restarts]
     yield "restart.answers_ms", "ms", [(r["answered"] - r["started"]) * 1000 for r in restarts]
+    yield "restart.cpu_ms", "ms of CPU", [r["cpu_s"] * 1000 for r in restarts]
     yield "restart.working_ms", "ms", [(r["leased"] - r["started"]) * 1000 for r in restarts]
 
 

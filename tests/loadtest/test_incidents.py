@@ -87,10 +87,11 @@ def test_where_chance_sets_the_due_time_no_retry_is_called_late():
 
 
 def test_a_farm_works_again_with_its_first_lease():
-    restart = {"killed": 5.0, "started": 5.1, "answered": 5.6, "leased": 5.9, "in_flight": 7}
+    restart = {"killed": 5.0, "started": 5.1, "answered": 5.6, "leased": 5.9, "in_flight": 7, "cpu_s": 0.4}
     found = told(job(1), attempt(1, 1, 0.0), ("restart", restart))
     assert found["restart.working_ms"]["median"] == pytest.approx(800)
     assert found["restart.answers_ms"]["median"] == pytest.approx(500)
+    assert found["restart.cpu_ms"]["median"] == pytest.approx(400)
     assert found["restart.in_flight"]["median"] == 7
 
 

@@ -77,7 +77,10 @@ def eventful():
         *(status(at, "memory", "no_cell", landing=2) for at in (1.0, 2.0, 3.0)),
         ("gone", {"key": "k2", "at": 3.01}),
         ("file", {"source": "files", "key": "one.md", "at": 2.0, "bytes": 5}),
-        ("restart", {"killed": 8.0, "started": 8.0, "answered": 8.3, "leased": 8.4, "in_flight": 1}),
+        (
+            "restart",
+            {"killed": 8.0, "started": 8.0, "answered": 8.3, "leased": 8.4, "in_flight": 1, "cpu_s": 0.3},
+        ),
         ("figure", {"name": "idle.memory_mb", "unit": "MB", "values": [40.0, 50.0]}),
         ("waiting", {"source": "b", "jobs": 4, "since": 0.0}),
         sources=["a", source("b", profile={"timeout": "2s"}), source("files", folder={"watch": True})],
