@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from farm.core.fairness import jain
 
@@ -89,6 +90,14 @@ def spans(attempts: Iterable[Mapping[str, float | None]], source_of: Mapping[int
         )
         for some in launches.values()
     ]
+
+
+def firsts(attempts: Iterable[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Each job's first attempt."""
+    found: dict[int, dict[str, Any]] = {}
+    for attempt in attempts:
+        found.setdefault(attempt["job"], attempt)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

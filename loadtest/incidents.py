@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from farm.quantities import seconds
-from loadtest.figures import over_at, quantile, rise, spread
+from loadtest.figures import firsts, over_at, quantile, rise, spread
 from loadtest.record import Event, Record
 
 KILLED = frozenset({"timed_out", "stalled", "out_of_memory", "crashed"})
@@ -62,7 +62,7 @@ def _starts(
     """Per source, of jobs that came alone: from before the request was sent until the connector started."""
     sent = {s["run"]: s["sent"] for s in submits if s["jobs"] == 1}
     waited: dict[str, list[float]] = defaultdict(list)
-    for attempt in _firsts(attempts).values():
+    for attempt in firsts(attempts).values():
         job = jobs[attempt["job"]]
         if job["run"] in sent:
             waited[job["source"]].append((attempt["started"] - sent[job["run"]]) * 1000)
@@ -74,13 +74,6 @@ def _starts(
 def _states(jobs: Iterable[Event]) -> Iterator[tuple[str, str, list[float]]]:
     for (source, state), n in sorted(Counter((job["source"], job["state"]) for job in jobs).items()):
         yield f"states.{source}.{state}", "jobs", [float(n)]
-
-
-def _firsts(attempts: Iterable[Event]) -> dict[int, Event]:
-    found: dict[int, Event] = {}
-    for attempt in attempts:
-        found.setdefault(attempt["job"], attempt)
-    return found
 
 
 # -- kills
@@ -215,7 +208,7 @@ def _restarts(restarts: Sequence[Event]) -> Iterator[tuple[str, str, list[float]
 def waits_of(jobs: Mapping[int, Event], attempts: Iterable[Event]) -> dict[int, list[Interval]]:
     """By level of priority: from when a job could have been leased to its first lease."""
     waits: dict[int, list[Interval]] = defaultdict(list)
-    for id_, first in _firsts(attempts).items():
+    for id_, first in firsts(attempts).items():
         came = jobs[id_]["created_at"] + TOLERANCE_S
         if came < first["leased"]:
             waits[jobs[id_]["priority"]].append((came, first["leased"]))
@@ -310,7 +303,7 @@ def _growth(record: Record, jobs: Mapping[int, Event]) -> Iterator[tuple[str, st
     sent = {s["run"]: s["sent"] for s in record["submit"] if s["jobs"] == 1}
     latency = [
         (jobs[id_]["created_at"], first["started"] - sent[jobs[id_]["run"]])
-        for id_, first in _firsts(record["attempt"]).items()
+        for id_, first in firsts(record["attempt"]).items()
         if jobs[id_]["run"] in sent
     ]
     memory = [(s["at"], float(s["memory_bytes"])) for s in samples]

@@ -43,9 +43,7 @@ def _of_jobs(record: Record, scenario: Event) -> dict[str, Any]:
     source_of = {id_: job["source"] for id_, job in jobs.items()}
     attempts = record["attempt"]
     held = figures.spans(attempts, source_of)
-    first: dict[int, Event] = {}
-    for attempt in attempts:
-        first.setdefault(attempt["job"], attempt)
+    first = figures.firsts(attempts)
     began = next((p["at"] for p in record["phase"] if p["name"] == "began"), 0.0)
     ends = [a["ended"] for a in attempts if a["ended"] and a["outcome"] == "succeeded"]
     waiting = {event["source"]: event["jobs"] for event in record["waiting"]}

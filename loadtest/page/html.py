@@ -10,7 +10,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from loadtest.page.plots import Plot, Scene
+from loadtest.page.plots import Plot
+from loadtest.page.plots import plots as drawn
+from loadtest.page.scene import Scene
 from loadtest.record import Record
 
 ASSETS = Path(__file__).with_name("assets")
@@ -18,7 +20,7 @@ ASSETS = Path(__file__).with_name("assets")
 
 def page(record: Record, report: Mapping[str, Any]) -> str:
     """The page of a record and the report that was built from it."""
-    plots = Scene(record, report).plots() if "throughput" in report else []
+    plots = drawn(Scene(record, report)) if "throughput" in report else []
     parts = [
         _head(report),
         _goals(report["goals"]),

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
-from loadtest import figures
-from loadtest.figures import Span
-from loadtest.incidents import gone_late_ms, merge
+from loadtest.figures import firsts
+from loadtest.incidents import gone_late_ms
 from loadtest.page import series
+from loadtest.page.scene import Scene
 from loadtest.page.series import Row, Steps
-from loadtest.record import Event, Record
 
 MOST_ROWS = 8
 """More sources than this are drawn as one: nobody tells more colours apart."""
-STEPS_COUNTED = 120
 STEPS_SHARED = 60
 WINDOW_S = 5.0
 """Over shorter times no share is even: sources take turns by launches of a quarter of a second."""
@@ -62,59 +60,6 @@ class Plot:
         return asdict(self)
 
 
-class Scene:
-    """The record, sorted for drawing."""
-
-    def __init__(self, record: Record, report: Mapping[str, Any]) -> None:
-        self.record = record
-        self.report = report
-        self.scenario = record.meta["scenario"]
-        self.jobs = {job["id"]: job for job in record["job"]}
-        self.attempts = record["attempt"]
-        moments = {phase["name"]: float(phase["at"]) for phase in record["phase"]}
-        last = max((a["ended"] or a["started"] for a in self.attempts), default=0.0)
-        self.began = moments.get("began", min((a["leased"] for a in self.attempts), default=0.0))
-        self.over = max(moments.get("over", last), self.began)
-        self.steps = Steps.over(self.began, self.over, most=STEPS_COUNTED)
-        source_of = {id_: job["source"] for id_, job in self.jobs.items()}
-        self.held = figures.spans(self.attempts, source_of)
-        self.budget = report["budget"]["budget"]
-        self.sources = [source["name"] for source in self.scenario["sources"]]
-
-    def plots(self) -> list[Plot]:
-        """All that have something to show."""
-        marks = [round(r["killed"] - self.began, 3) for r in self.record["restart"]]
-        made = [plot for make in MAKERS for plot in make(self)]
-        end = round(self.over - self.began, 3)
-        return [replace(plot, marks=marks, end=end) for plot in made if not plot.is_empty]
-
-    def events(self, type_: str) -> list[Event]:
-        """Those since the jobs began, as many as are drawn."""
-        found = [event for event in self.record[type_] if self.began <= event["at"] <= self.over]
-        return found[:: -(-len(found) // series.STEPS) or 1]
-
-    def firsts(self) -> dict[int, Event]:
-        found: dict[int, Event] = {}
-        for attempt in self.attempts:
-            found.setdefault(attempt["job"], attempt)
-        return found
-
-    def waits(self) -> dict[str, list[tuple[float, float]]]:
-        """When each source had something waiting, merged."""
-        waits: dict[str, list[tuple[float, float]]] = defaultdict(list)
-        for id_, first in self.firsts().items():
-            job = self.jobs[id_]
-            waits[job["source"]].append((job["created_at"], first["leased"]))
-        for event in self.record["waiting"]:
-            waits[event["source"]].append((event["since"], self.over))
-        return {name: merge(some) for name, some in waits.items()}
-
-    def costs(self) -> list[float]:
-        """Of each launch, what a second of it costs: the largest share it holds of any resource."""
-        budget = self.budget
-        return [span.share(budget["cpu"], budget["memory_bytes"], budget["cells"]) for span in self.held]
-
-
 def throughput(scene: Scene) -> Iterator[Plot]:
     steps, ended = scene.steps, defaultdict(list)
     for attempt in scene.attempts:
@@ -143,12 +88,12 @@ def depth(scene: Scene) -> Iterator[Plot]:
         for state, label in names.items()
         if any(row := [float(s["jobs"].get(state, 0)) for s in samples])
     ]
-    yield Plot("Queue", "Jobs in each state, by samples.", "jobs", _since(scene, samples), lines)
+    yield Plot("Queue", "Jobs in each state, by samples.", "jobs", scene.since(samples), lines)
 
 
 def latency(scene: Scene) -> Iterator[Plot]:
     points = []
-    for id_, first in scene.firsts().items():
+    for id_, first in firsts(scene.attempts).items():
         came = max(scene.jobs[id_]["created_at"], scene.began)
         points.append((first["started"], max((first["started"] - came) * 1000, 0.01)))
     rows = series.quantiles(scene.steps, points, (0.5, 0.95, 0.99))
@@ -167,7 +112,7 @@ def share(scene: Scene) -> Iterator[Plot]:
     if len(scene.sources) < 2:
         return
     steps = Steps.over(scene.began, scene.over, most=STEPS_SHARED)
-    got = _got(scene, steps)
+    got = scene.got(steps)
     window = max(1, round(WINDOW_S / steps.step_s))
     lately = {name: series.trailing(row, window) for name, row in got.items()}
     lines = [Line(name, row) for name, row in series.shares(_few(lately)).items()]
@@ -186,8 +131,8 @@ def share(scene: Scene) -> Iterator[Plot]:
 
 def memory(scene: Scene) -> Iterator[Plot]:
     samples = scene.events("sample")
-    x = _since(scene, samples)
-    reserved = _at(scene, x, [(span, span.memory_bytes / MB) for span in scene.held])
+    x = scene.since(samples)
+    reserved = scene.at(x, [(span, span.memory_bytes / MB) for span in scene.held])
     lines = [
         Line("farm", [series.rounded(s["memory_bytes"] / MB) for s in samples]),
         Line("its workers", [series.rounded(s["children_bytes"] / MB) for s in samples]),
@@ -209,9 +154,9 @@ def cpu(scene: Scene) -> Iterator[Plot]:
         rows["its workers"].append(series.rounded(used["children_"]))
         others = used["machine_"] - used[""] - used["children_"] - used["driver_"]
         rows["other programs"].append(series.rounded(max(0.0, others)))
-    x = _since(scene, samples[1:])
+    x = scene.since(samples[1:])
     lines = [Line(label, row) for label, row in rows.items()]
-    lines.append(Line("reserved", _at(scene, x, [(span, span.cpu) for span in scene.held])))
+    lines.append(Line("reserved", scene.at(x, [(span, span.cpu) for span in scene.held])))
     yield _bounded("Processor", "used", lines, x, "cores", scene.budget["cpu"])
 
 
@@ -223,14 +168,14 @@ def holds(scene: Scene) -> Iterator[Plot]:
         Line(reason.replace("_", " "), [float(found[reason]) for found in counted]) for reason in reasons
     ]
     note = "Sources whose first job waits, by what it waits for, as the farm says each second."
-    yield Plot("Holds", note, "sources", _since(scene, statuses), lines, kind="stack")
+    yield Plot("Holds", note, "sources", scene.since(statuses), lines, kind="stack")
 
 
 def landing(scene: Scene) -> Iterator[Plot]:
     statuses = scene.events("status")
     row: Row = [float(s.get("landing", 0)) for s in statuses]
     note = "Jobs that have ended and whose content is on its way into the store."
-    yield Plot("Landing", note, "jobs", _since(scene, statuses), [Line("landing", row)])
+    yield Plot("Landing", note, "jobs", scene.since(statuses), [Line("landing", row)])
 
 
 def endings(scene: Scene) -> Iterator[Plot]:
@@ -300,6 +245,14 @@ MAKERS: Sequence[Callable[[Scene], Iterator[Plot]]] = (
 )
 
 
+def plots(scene: Scene) -> list[Plot]:
+    """All that have something to show."""
+    marks = [round(restart["killed"] - scene.began, 3) for restart in scene.record["restart"]]
+    end = round(scene.over - scene.began, 3)
+    made = (plot for make in MAKERS for plot in make(scene))
+    return [replace(plot, marks=marks, end=end) for plot in made if not plot.is_empty]
+
+
 def _bounded(title: str, what: str, lines: list[Line], x: list[float], unit: str, bound: float) -> Plot:
     """With the budget as a line, or in words where it is far above."""
     most = max((value for line in lines for value in line.values if value), default=0.0)
@@ -311,14 +264,6 @@ def _bounded(title: str, what: str, lines: list[Line], x: list[float], unit: str
     return Plot(title, f"{note} (dashed).", unit, x, [*lines, budget])
 
 
-def _got(scene: Scene, steps: Steps) -> dict[str, list[float]]:
-    costs = scene.costs()
-    by_source: dict[str, list[tuple[Span, float]]] = {name: [] for name in scene.sources}
-    for span, cost in zip(scene.held, costs, strict=True):
-        by_source[span.source].append((span, cost))
-    return {name: series.spent(steps, held) for name, held in by_source.items()}
-
-
 def _few(rows: dict[str, list[float]]) -> dict[str, list[float]]:
     """The largest, and the rest as one."""
     if len(rows) <= MOST_ROWS:
@@ -326,22 +271,3 @@ def _few(rows: dict[str, list[float]]) -> dict[str, list[float]]:
     largest = sorted(rows, key=lambda name: -sum(rows[name]))[: MOST_ROWS - 1]
     rest = [sum(values) for values in zip(*(r for n, r in rows.items() if n not in largest), strict=True)]
     return {**{name: rows[name] for name in rows if name in largest}, "others": rest}
-
-
-def _since(scene: Scene, samples: Sequence[Event]) -> list[float]:
-    return [round(s["at"] - scene.began, 2) for s in samples]
-
-
-def _at(scene: Scene, x: Sequence[float], held: Sequence[tuple[Span, float]]) -> Row:
-    """What was held at each of these moments, in sum."""
-    changes = sorted(
-        change for span, weight in held for change in ((span.start, weight), (span.end, -weight))
-    )
-    row: Row = []
-    total, n = 0.0, 0
-    for at in x:
-        while n < len(changes) and changes[n][0] <= scene.began + at:
-            total += changes[n][1]
-            n += 1
-        row.append(series.rounded(max(0.0, total)))
-    return row
