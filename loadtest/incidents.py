@@ -6,6 +6,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from farm.quantities import seconds
@@ -59,16 +60,23 @@ def _values(
 def _starts(
     submits: Iterable[Event], jobs: Mapping[int, Event], attempts: Iterable[Event]
 ) -> Iterator[tuple[str, str, list[float]]]:
-    """Per source, of jobs that came alone: from before the request was sent until the connector started."""
+    """Per source, of jobs that came alone: from before the request was sent until the connector started. And of
+    all of them the parts: until the job was in the ledger, until its lease, until its start."""
     sent = {s["run"]: s["sent"] for s in submits if s["jobs"] == 1}
     waited: dict[str, list[float]] = defaultdict(list)
+    parts: dict[str, list[float]] = defaultdict(list)
     for attempt in firsts(attempts).values():
         job = jobs[attempt["job"]]
         if job["run"] in sent:
-            waited[job["source"]].append((attempt["started"] - sent[job["run"]]) * 1000)
+            moments = (sent[job["run"]], job["created_at"], attempt["leased"], attempt["started"])
+            waited[job["source"]].append((moments[-1] - moments[0]) * 1000)
+            for name, (before, after) in zip(("ledger", "lease", "start"), pairwise(moments), strict=True):
+                parts[name].append((after - before) * 1000)
     for source, values in waited.items():
         yield f"start.{source}_ms", "ms", values
         yield f"start.{source}.p99_ms", "ms", [quantile(values, 0.99)]
+    for name, values in parts.items():
+        yield f"latency.to_{name}_ms", "ms", values
 
 
 def _states(jobs: Iterable[Event]) -> Iterator[tuple[str, str, list[float]]]:

@@ -160,6 +160,8 @@ def test_the_start_of_a_job_that_came_alone_is_told_by_source():
     submit = {"source": "a", "run": 1, "jobs": 1, "sent": 1.0, "answered": 1.1}
     found = told(job(1, created=1.05), attempt(1, 1, 1.2, started=1.3), ("submit", submit))
     assert found["start.a_ms"]["median"] == pytest.approx(300)
+    parts = [found[f"latency.to_{part}_ms"]["median"] for part in ("ledger", "lease", "start")]
+    assert parts == pytest.approx([50, 150, 100])
 
 
 def test_growth_is_the_last_tenth_against_the_second():
