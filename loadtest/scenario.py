@@ -221,7 +221,7 @@ class Scenario(_Table):
     most_s: float = 600.0
     """The driver gives up after so long."""
     seed: str = "1"
-    takes_s: float
+    takes_s: float = 0.0
     """About how long it takes, for whoever waits."""
     named_only: bool = False
     """Too long for `all`."""

@@ -85,6 +85,7 @@ def test_every_scenario_can_be_read(name):
     loaded = scenario.load(name)
     assert loaded.name == name
     assert loaded.about
+    assert loaded.takes_s > 0
     for source in loaded.sources:
         at, job = next(source.jobs(loaded.seed))
         assert at >= 0
