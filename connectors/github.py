@@ -27,6 +27,7 @@ from farm.connector import (
     Listing,
     Log,
     RateLimited,
+    SecretName,
     State,
     Unit,
 )
@@ -60,13 +61,13 @@ class GitHubOptions(connector.Options):
     """Files larger than this are refused."""
     ocr: str = ""
     """Languages to recognise in images and scans, as tesseract names them. Empty: none."""
-    token: str = ""
+    token: SecretName | None = None
     """Name of the secret that holds a token. Empty: none."""
     user: str = "x-access-token"
     """The user that goes with the token when git asks for one."""
     app: str = ""
     """A GitHub App's id instead of a token."""
-    app_key: str = ""
+    app_key: SecretName | None = None
     """Name of the secret that holds the App's private key (PEM)."""
     app_installation: int = 0
     """0: the one for the first repository."""
@@ -77,6 +78,11 @@ class GitHubOptions(connector.Options):
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("token", "app_key", mode="before")
+    @classmethod
+    def _none_is_empty(cls, value: Any) -> Any:
+        return None if value == "" else value
 
     @field_validator("base_url")
     @classmethod

@@ -25,7 +25,7 @@ UNIT, GONE, LISTING, PROGRESS, LOG.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar, get_args
 
@@ -185,13 +185,45 @@ SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.
 """The type of an option that names a secret, for `ctx.secret`; so `farm secrets list` knows who uses it."""
 
 
+SECRET = "secret:"
+
+
+class HoldsSecrets:
+    """Marks an option, `Annotated[dict[str, str], HoldsSecrets()]`, in which each string "secret:NAME", however deep,
+    stands for that secret: `with_secrets` puts them in."""
+
+
+def with_secrets(value: Any, secret: Callable[[str], str]) -> Any:
+    """The value with each string "secret:NAME" in it replaced by `secret(NAME)`.
+
+    >>> with_secrets({"user": "ann", "login": ["secret:mail"]}, str.upper)
+    {'user': 'ann', 'login': ['MAIL']}
+    """
+    match value:
+        case str() if value.startswith(SECRET):
+            return secret(value.removeprefix(SECRET))
+        case dict():
+            return {name: with_secrets(inner, secret) for name, inner in value.items()}
+        case list() | tuple():
+            return [with_secrets(inner, secret) for inner in value]
+    return value
+
+
 def secret_names(options: BaseModel) -> list[str]:
-    """The secrets that these options name."""
-    return [
-        name
-        for field, about in type(options).model_fields.items()
-        if _names_secret(about) and isinstance(name := getattr(options, field), str) and name
-    ]
+    """The secrets that these options name, by a SecretName or in what HoldsSecrets marks."""
+    found: list[str] = []
+
+    def note(name: str) -> str:
+        found.append(name)
+        return ""
+
+    for field, about in type(options).model_fields.items():
+        value = getattr(options, field)
+        if any(isinstance(mark, HoldsSecrets) for mark in about.metadata):
+            with_secrets(value, note)
+        elif _names_secret(about) and isinstance(value, str) and value:
+            found.append(value)
+    return list(dict.fromkeys(found))
 
 
 def _names_secret(about: FieldInfo) -> bool:

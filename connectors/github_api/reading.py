@@ -87,7 +87,7 @@ class Reading:
                 return
         raise Permanent(f"{label} is not among the repositories of this source any more")
 
-    def _secret(self, name: str) -> str:
+    def _secret(self, name: str | None) -> str:
         return self.ctx.secret(name).strip() if name else ""
 
     def _made_client(self) -> Client:
