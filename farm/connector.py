@@ -209,21 +209,32 @@ def with_secrets(value: Any, secret: Callable[[str], str]) -> Any:
     return value
 
 
+def secret_options(model: type[BaseModel]) -> list[str]:
+    """The options that may name secrets: by a SecretName, or in what HoldsSecrets marks."""
+    return [
+        name for name, about in model.model_fields.items() if _names_secret(about) or _holds_secrets(about)
+    ]
+
+
 def secret_names(options: BaseModel) -> list[str]:
-    """The secrets that these options name, by a SecretName or in what HoldsSecrets marks."""
+    """The secrets that these options name."""
     found: list[str] = []
 
     def note(name: str) -> str:
         found.append(name)
         return ""
 
-    for field, about in type(options).model_fields.items():
-        value = getattr(options, field)
-        if any(isinstance(mark, HoldsSecrets) for mark in about.metadata):
+    for option in secret_options(type(options)):
+        value = getattr(options, option)
+        if _holds_secrets(type(options).model_fields[option]):
             with_secrets(value, note)
-        elif _names_secret(about) and isinstance(value, str) and value:
+        elif isinstance(value, str) and value:
             found.append(value)
     return list(dict.fromkeys(found))
+
+
+def _holds_secrets(about: FieldInfo) -> bool:
+    return any(isinstance(mark, HoldsSecrets) for mark in about.metadata)
 
 
 def _names_secret(about: FieldInfo) -> bool:
