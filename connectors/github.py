@@ -197,7 +197,10 @@ class GitHub(Connector[GitHubOptions]):
                 yield unit
         if state != cursor:
             yield State(state)
-        yield Listing(complete=not failed and limited is None)
+        yield Listing(
+            complete=limited is None,
+            unread=[one.prefix for one in reading.repositories if one.label in failed],
+        )
 
     def _named(self, reading: Reading, cursor: Mapping[str, Any], paths: list[str]) -> Iterator[Item]:
         """Fetch only what these keys name; claims nothing about the rest."""

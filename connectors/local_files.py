@@ -101,13 +101,10 @@ class LocalFiles(Connector[LocalFilesOptions]):
         _report(ctx.log, walk)
         if look_into(ctx.options.path, cursor) != identity:
             raise SourceUnavailable(f"the folder {ctx.options.path} was replaced while it was listed")
-        if walk.unread:  # what it holds would count as deleted
-            yield Listing(complete=False)
-            return
-        state = {"folder": identity, "documents": bool(files)}
+        state = {"folder": identity, "documents": bool(files or walk.unread)}
         if state != cursor:
             yield State(state)
-        yield Listing(complete=True)
+        yield Listing(complete=True, unread=[f"{key}/" for key, _ in walk.unread])
 
     def _changes(
         self, ctx: Context[LocalFilesOptions], walk: Walk, keys: list[str], cursor: Any
@@ -185,7 +182,7 @@ def _asks_for_all(root: Path, key: str) -> bool:
 
 def _report(log: logging.Logger, walk: Walk) -> None:
     for key, why in walk.unread[:20]:
-        log.warning("cannot look into %s: %s; nothing counts as deleted in this run", key, why)
+        log.warning("cannot look into %s: %s; nothing in it counts as deleted", key, why)
     if len(walk.unread) > 20:
         log.warning("cannot look into %d more folders", len(walk.unread) - 20)
     if walk.left_out:

@@ -152,7 +152,7 @@ class Obsidian(Connector[ObsidianOptions]):
         # Of a vault that was never listed whole, nothing may be taken for known.
         if state != cursor and (everything or before is not None):
             yield State(state)
-        yield Listing(complete=everything and not seen.unread)
+        yield Listing(complete=everything, unread=[f"{key}/" for key, _ in seen.unread])
 
     def extract(self, ctx: Context[ObsidianOptions], unit: Unit) -> Iterator[Item]:
         options, path = ctx.options, path_of(unit.key)
@@ -334,4 +334,4 @@ def _asks_for_all(root: Path, key: str) -> bool:
 
 def _report(log: logging.Logger, seen: Scan) -> None:
     for key, why in seen.unread[:20]:
-        log.warning("cannot look into %s: %s; nothing counts as deleted in this run", key, why)
+        log.warning("cannot look into %s: %s; nothing in it counts as deleted", key, why)

@@ -107,9 +107,13 @@ class Gone(_Line, frozen=True, tag="GONE"):
 
 
 class Listing(_Line, frozen=True, tag="LISTING"):
-    """Ends discover. Complete: whatever the store holds and this run did not list is gone."""
+    """Ends discover. Complete: whatever the store holds and this run did not list is gone.
+
+    `unread`: except units whose keys begin so ("closed/"), since it could not be looked there.
+    """
 
     complete: bool = False
+    unread: list[str] = []
 
 
 class Unchanged(_Line, frozen=True, tag="UNCHANGED"):

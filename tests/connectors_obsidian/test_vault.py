@@ -162,14 +162,3 @@ def test_saving_a_note_is_an_event_of_that_note(farm: Farm, vault: Path, tmp_pat
         assert "Empty.md" not in documents(farm)
         types = {row["type"] for row in farm.json("runs")}
         assert types == {"incremental", "event"}
-
-
-def test_a_folder_that_may_not_be_read_costs_nobody_anything(farm: Farm, vault: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root reads everything")
-    with farm:
-        farm.drain()
-        (vault / "Projects").chmod(0)
-        farm.drain()
-        (vault / "Projects").chmod(0o755)
-        assert "Projects/Farm.md" in documents(farm)

@@ -23,7 +23,7 @@ from tests.support.wait import until
 LOG = logging.getLogger(__name__)
 WELL = ("notes", "code", "mail", "script")
 CPU, MEMORY_BYTES, CELLS = 2.0, 2_000_000_000, 4
-KILLS = 12
+KILLS = 8
 PATIENCE_S = 1.0
 """What the API asks for when it has had enough."""
 FACTOR, SLACK_S = 3.0, 3.0
@@ -163,7 +163,7 @@ class Trouble:
             tries = self.made.proxy.connections - self.connections
             return self.kills >= KILLS and len(self.refused) >= 3 and tries >= 3
 
-        until(enough, 20, every_s=0.02, what=f"{KILLS} kills, refusals and tries: {vars(self)}")
+        until(enough, 40, every_s=0.02, what=f"{KILLS} kills, refusals and tries: {vars(self)}")
 
     def see_that_two_of_them_rest(self) -> None:
         """`farm sources list` names them, with the time of the next try."""

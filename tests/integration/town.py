@@ -99,7 +99,7 @@ class Town:
             "vault": {
                 "connector": "obsidian",
                 "options": {"path": str(self.vault)},
-                "retry": {**SOON, "max_deaths": 1000},
+                "retry": {**SOON, "base": "50ms", "max": "100ms", "max_deaths": 1000},
             },
             "code": {**github, "options": {**issues, "repository": "octo/code", "content": ["files"]}},
             "issues": {**github, "options": issues, "limits": RESTS},
