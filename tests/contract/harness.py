@@ -310,8 +310,8 @@ class ImapHarness(Harness):
 
     def build(self) -> dict[str, Any]:
         self.account = dovecot.shared().account(f"contract{next(_numbers)}")
-        self.keys = {name: self._put(mail(0, f"This is what {name} says.\r\n")) for name in GOOD}
-        self.keys[BAD] = self._put(b"\r\n")
+        texts = [mail(0, f"This is what {name} says.\r\n") for name in GOOD]
+        self.keys = dict(zip((*GOOD, BAD), self._put(*texts, b"\r\n"), strict=True))
         return self.account.options()
 
     def key(self, name: str) -> str:
@@ -332,7 +332,7 @@ class ImapHarness(Harness):
 
     def change(self, key: str) -> None:
         self.remove(key)
-        self.keys[key] = self._put(mail(0, f"{key} says something quite different now.\r\n"))
+        [self.keys[key]] = self._put(mail(0, f"{key} says something quite different now.\r\n"))
 
     def remove(self, key: str) -> None:
         self.account.expunge(int(self.keys[key].rpartition(".")[2]))
@@ -348,7 +348,7 @@ class ImapHarness(Harness):
     def enlarge(self, key: str, text: str) -> None:
         self.remove(key)
         lines = "\r\n".join(text[at : at + 900] for at in range(0, len(text), 900))
-        self.keys[key] = self._put(mail(0, f"{lines}\r\n"))
+        [self.keys[key]] = self._put(mail(0, f"{lines}\r\n"))
 
     def grow(self) -> None:
         self.account.fill(mail(number) for number in range(1, 1500))
@@ -356,9 +356,9 @@ class ImapHarness(Harness):
     def close(self) -> None:
         session.forget()
 
-    def _put(self, raw: bytes) -> str:
-        [uid] = self.account.append(raw)
-        return f"INBOX/{self.account.validity()}.{uid}"
+    def _put(self, *messages: bytes) -> list[str]:
+        uids, validity = self.account.append(*messages), self.account.validity()
+        return [f"INBOX/{validity}.{uid}" for uid in uids]
 
 
 _numbers = itertools.count(1)
