@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -17,11 +17,20 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from connectors._exits import ending
 from connectors._printed import Printed, Step, own_version
 from connectors._program import Program
-from farm.connector import Connector, Context, Item, Listing, Options, Permanent, Unit
+from farm.connector import (
+    Connector,
+    Context,
+    HoldsSecrets,
+    Item,
+    Listing,
+    Options,
+    Permanent,
+    Unit,
+    with_secrets,
+)
 from farm.lines import MAX_LINE_BYTES
 
 GRACE_S = 5.0
-SECRET = "secret:"
 Mode = Literal["stream", "units"]
 
 
@@ -31,9 +40,9 @@ class CommandOptions(Options):
     mode: Mode = "stream"
     cwd: Path | None = None
     """Where it runs; the folder of farm.toml by default."""
-    env: dict[str, str] = Field(default_factory=dict)
+    env: Annotated[dict[str, str], HoldsSecrets()] = Field(default_factory=dict)
     """Added to its environment; a value "secret:NAME" is the secret of that name."""
-    config: dict[str, Any] = Field(default_factory=dict)
+    config: Annotated[dict[str, Any], HoldsSecrets()] = Field(default_factory=dict)
     """What the file {config} holds, as JSON; strings "secret:NAME" as in env."""
     complete: bool = False
     """An exit status of 0 means that everything there is was printed: what was not is gone."""
@@ -116,7 +125,7 @@ class _Call:
             raise Permanent(problem)
         files = {
             "state": self._cursor if self._cursor is not None else {},
-            "config": _filled(ctx, options.config),
+            "config": with_secrets(options.config, ctx.secret),
         }
         for name, content in files.items():
             path = ctx.scratch / f"{name}.json"
@@ -184,15 +193,4 @@ def _environment(ctx: Context[CommandOptions]) -> dict[str, str]:
         "FARM_SCRATCH": str(ctx.scratch),
         "FARM_STATE": str(ctx.scratch / "state.json"),
     }
-    return {**inherited, **own, **_filled(ctx, ctx.options.env)}
-
-
-def _filled(ctx: Context[CommandOptions], value: Any) -> Any:
-    """The same value with every string "secret:NAME" replaced by that secret."""
-    if isinstance(value, str) and value.startswith(SECRET):
-        return ctx.secret(value.removeprefix(SECRET))
-    if isinstance(value, dict):
-        return {name: _filled(ctx, inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_filled(ctx, inner) for inner in value]
-    return value
+    return {**inherited, **own, **with_secrets(ctx.options.env, ctx.secret)}

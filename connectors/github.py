@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pathspec import GitIgnoreSpec
 from pydantic import ByteSize, Field, ValidationInfo, field_validator, model_validator
 
+from connectors.files.options import Patterns
 from connectors.git.address import GITHUB, Repository, is_loopback, repository
 from connectors.git.command import Stopped
 from connectors.github_api.events import keys_of
@@ -27,6 +27,7 @@ from farm.connector import (
     Listing,
     Log,
     RateLimited,
+    SecretName,
     State,
     Unit,
 )
@@ -46,9 +47,9 @@ class GitHubOptions(connector.Options):
     """What lands of it; only files where there is no API."""
     branch: str = ""
     """Empty: the default branch, whatever it is called."""
-    include: tuple[str, ...] = ()
+    include: Patterns = ()
     """Patterns as in .gitignore: only files that one of them names. Empty: every kind of document."""
-    exclude: tuple[str, ...] = ()
+    exclude: Patterns = ()
     """Patterns as in .gitignore: never these."""
     hidden: bool = False
     """Also files and folders whose name begins with a dot."""
@@ -60,13 +61,13 @@ class GitHubOptions(connector.Options):
     """Files larger than this are refused."""
     ocr: str = ""
     """Languages to recognise in images and scans, as tesseract names them. Empty: none."""
-    token: str = ""
+    token: SecretName | None = None
     """Name of the secret that holds a token. Empty: none."""
     user: str = "x-access-token"
     """The user that goes with the token when git asks for one."""
     app: str = ""
     """A GitHub App's id instead of a token."""
-    app_key: str = ""
+    app_key: SecretName | None = None
     """Name of the secret that holds the App's private key (PEM)."""
     app_installation: int = 0
     """0: the one for the first repository."""
@@ -78,6 +79,11 @@ class GitHubOptions(connector.Options):
     def _one_or_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
+    @field_validator("token", "app_key", mode="before")
+    @classmethod
+    def _none_is_empty(cls, value: Any) -> Any:
+        return None if value == "" else value
+
     @field_validator("base_url")
     @classmethod
     def _an_address(cls, value: str) -> str:
@@ -85,13 +91,6 @@ class GitHubOptions(connector.Options):
         if parts.scheme not in ("https", "http") or not parts.hostname or parts.path or parts.query:
             raise ValueError(f'{value!r} is no address of a GitHub: write "https://github.example.org"')
         return value.rstrip("/")
-
-    @field_validator("include", "exclude")
-    @classmethod
-    def _patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        for pattern in patterns:
-            GitIgnoreSpec.from_lines([pattern])  # raises ValueError, with the pattern in it
-        return patterns
 
     @field_validator("branch")
     @classmethod
@@ -198,7 +197,10 @@ class GitHub(Connector[GitHubOptions]):
                 yield unit
         if state != cursor:
             yield State(state)
-        yield Listing(complete=not failed and limited is None)
+        yield Listing(
+            complete=limited is None,
+            unread=[one.prefix for one in reading.repositories if one.label in failed],
+        )
 
     def _named(self, reading: Reading, cursor: Mapping[str, Any], paths: list[str]) -> Iterator[Item]:
         """Fetch only what these keys name; claims nothing about the rest."""

@@ -8,18 +8,17 @@ bytes and not its name. See docs/connectors/local_files.md.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pathspec import GitIgnoreSpec
-from pydantic import ByteSize, field_validator
+from pydantic import ByteSize
 
 from connectors.files.extract import parts_of
 from connectors.files.folder import look_into
 from connectors.files.names import key_of, path_of, uri_of
 from connectors.files.ocr import missing_for
+from connectors.files.options import AbsolutePath, Patterns
 from connectors.files.reading import open_beneath, read, version_of
 from connectors.files.rules import IGNORE_FILES, Rules, hides
 from connectors.files.walk import Found, Missing, Walk
@@ -42,11 +41,11 @@ from farm.connector import (
 class LocalFilesOptions(connector.Options):
     """What `[sources.NAME.options]` may say."""
 
-    path: Path
+    path: AbsolutePath
     """The folder."""
-    include: tuple[str, ...] = ()
+    include: Patterns = ()
     """Patterns as in .gitignore: only files that one of them names. Empty: every kind of document."""
-    exclude: tuple[str, ...] = ()
+    exclude: Patterns = ()
     """Patterns as in .gitignore: never these."""
     hidden: bool = False
     """Also files and folders whose name begins with a dot."""
@@ -56,21 +55,6 @@ class LocalFilesOptions(connector.Options):
     """Files larger than this are refused."""
     ocr: str = ""
     """Languages to recognise in images and scans, as tesseract names them ("eng", "eng+deu"). Empty: none."""
-
-    @field_validator("path")
-    @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        path = path.expanduser()
-        if not path.is_absolute():
-            raise ValueError("must be an absolute path, or begin with ~")
-        return Path(os.path.normpath(path))
-
-    @field_validator("include", "exclude")
-    @classmethod
-    def _patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        for pattern in patterns:
-            GitIgnoreSpec.from_lines([pattern])  # raises ValueError, with the pattern in it
-        return patterns
 
     @property
     def rules(self) -> Rules:
@@ -117,13 +101,10 @@ class LocalFiles(Connector[LocalFilesOptions]):
         _report(ctx.log, walk)
         if look_into(ctx.options.path, cursor) != identity:
             raise SourceUnavailable(f"the folder {ctx.options.path} was replaced while it was listed")
-        if walk.unread:  # what it holds would count as deleted
-            yield Listing(complete=False)
-            return
-        state = {"folder": identity, "documents": bool(files)}
+        state = {"folder": identity, "documents": bool(files or walk.unread)}
         if state != cursor:
             yield State(state)
-        yield Listing(complete=True)
+        yield Listing(complete=True, unread=[f"{key}/" for key, _ in walk.unread])
 
     def _changes(
         self, ctx: Context[LocalFilesOptions], walk: Walk, keys: list[str], cursor: Any
@@ -201,7 +182,7 @@ def _asks_for_all(root: Path, key: str) -> bool:
 
 def _report(log: logging.Logger, walk: Walk) -> None:
     for key, why in walk.unread[:20]:
-        log.warning("cannot look into %s: %s; nothing counts as deleted in this run", key, why)
+        log.warning("cannot look into %s: %s; nothing in it counts as deleted", key, why)
     if len(walk.unread) > 20:
         log.warning("cannot look into %d more folders", len(walk.unread) - 20)
     if walk.left_out:

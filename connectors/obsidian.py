@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pydantic import ByteSize, field_validator
+from pydantic import ByteSize
 
 from connectors.files.charset import decode
 from connectors.files.extract import parts_of
 from connectors.files.folder import look_into
 from connectors.files.names import key_of, path_of, uri_of
 from connectors.files.ocr import missing_for
+from connectors.files.options import AbsolutePath, Patterns
 from connectors.files.reading import Content, open_beneath, read
 from connectors.files.rules import IGNORE_FILES, Rules, hides
 from connectors.vault import boards, properties
@@ -91,9 +92,9 @@ STREAMS = (
 class ObsidianOptions(connector.Options):
     """What `[sources.NAME.options]` may say."""
 
-    path: Path
+    path: AbsolutePath
     """The vault's folder: the one with `.obsidian` in it."""
-    exclude: tuple[str, ...] = ()
+    exclude: Patterns = ()
     """Patterns as in .gitignore: never these."""
     attachments: bool = True
     """Also read PDFs, office documents and the like that lie in the vault."""
@@ -101,20 +102,6 @@ class ObsidianOptions(connector.Options):
     """Files larger than this are refused."""
     ocr: str = ""
     """Languages to recognise in images and scans, as tesseract names them. Empty: none."""
-
-    @field_validator("path")
-    @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        path = path.expanduser()
-        if not path.is_absolute():
-            raise ValueError("must be an absolute path, or begin with ~")
-        return Path(*path.parts)
-
-    @field_validator("exclude")
-    @classmethod
-    def _patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        Rules.of(include=(), exclude=patterns, hidden=False, gitignore=False)  # raises ValueError
-        return patterns
 
     @property
     def rules(self) -> Rules:
@@ -165,7 +152,7 @@ class Obsidian(Connector[ObsidianOptions]):
         # Of a vault that was never listed whole, nothing may be taken for known.
         if state != cursor and (everything or before is not None):
             yield State(state)
-        yield Listing(complete=everything and not seen.unread)
+        yield Listing(complete=everything, unread=[f"{key}/" for key, _ in seen.unread])
 
     def extract(self, ctx: Context[ObsidianOptions], unit: Unit) -> Iterator[Item]:
         options, path = ctx.options, path_of(unit.key)
@@ -347,4 +334,4 @@ def _asks_for_all(root: Path, key: str) -> bool:
 
 def _report(log: logging.Logger, seen: Scan) -> None:
     for key, why in seen.unread[:20]:
-        log.warning("cannot look into %s: %s; nothing counts as deleted in this run", key, why)
+        log.warning("cannot look into %s: %s; nothing in it counts as deleted", key, why)

@@ -25,7 +25,7 @@ UNIT, GONE, LISTING, PROGRESS, LOG.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar, get_args
 
@@ -107,9 +107,13 @@ class Gone(_Line, frozen=True, tag="GONE"):
 
 
 class Listing(_Line, frozen=True, tag="LISTING"):
-    """Ends discover. Complete: whatever the store holds and this run did not list is gone."""
+    """Ends discover. Complete: whatever the store holds and this run did not list is gone.
+
+    `unread`: except units whose keys begin so ("closed/"), since it could not be looked there.
+    """
 
     complete: bool = False
+    unread: list[str] = []
 
 
 class Unchanged(_Line, frozen=True, tag="UNCHANGED"):
@@ -185,13 +189,56 @@ SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.
 """The type of an option that names a secret, for `ctx.secret`; so `farm secrets list` knows who uses it."""
 
 
+SECRET = "secret:"
+
+
+class HoldsSecrets:
+    """Marks an option, `Annotated[dict[str, str], HoldsSecrets()]`, in which each string "secret:NAME", however deep,
+    stands for that secret: `with_secrets` puts them in."""
+
+
+def with_secrets(value: Any, secret: Callable[[str], str]) -> Any:
+    """The value with each string "secret:NAME" in it replaced by `secret(NAME)`.
+
+    >>> with_secrets({"user": "ann", "login": ["secret:mail"]}, str.upper)
+    {'user': 'ann', 'login': ['MAIL']}
+    """
+    match value:
+        case str() if value.startswith(SECRET):
+            return secret(value.removeprefix(SECRET))
+        case dict():
+            return {name: with_secrets(inner, secret) for name, inner in value.items()}
+        case list() | tuple():
+            return [with_secrets(inner, secret) for inner in value]
+    return value
+
+
+def secret_options(model: type[BaseModel]) -> list[str]:
+    """The options that may name secrets: by a SecretName, or in what HoldsSecrets marks."""
+    return [
+        name for name, about in model.model_fields.items() if _names_secret(about) or _holds_secrets(about)
+    ]
+
+
 def secret_names(options: BaseModel) -> list[str]:
     """The secrets that these options name."""
-    return [
-        name
-        for field, about in type(options).model_fields.items()
-        if _names_secret(about) and isinstance(name := getattr(options, field), str) and name
-    ]
+    found: list[str] = []
+
+    def note(name: str) -> str:
+        found.append(name)
+        return ""
+
+    for option in secret_options(type(options)):
+        value = getattr(options, option)
+        if _holds_secrets(type(options).model_fields[option]):
+            with_secrets(value, note)
+        elif isinstance(value, str) and value:
+            found.append(value)
+    return list(dict.fromkeys(found))
+
+
+def _holds_secrets(about: FieldInfo) -> bool:
+    return any(isinstance(mark, HoldsSecrets) for mark in about.metadata)
 
 
 def _names_secret(about: FieldInfo) -> bool:

@@ -474,7 +474,7 @@ class Dispatcher:
             )
             return
         if listing.landed.complete:
-            self.ledger.cancel_unlisted(job.source, listing.ending.attempt_id)
+            self.ledger.cancel_unlisted(job.source, listing.ending.attempt_id, listing.landed.unread)
         self._settle([(listing.landed, listing.ending)])
         self._landed.append((listing.landed, listing.ending))
         listing.over = True

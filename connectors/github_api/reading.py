@@ -87,7 +87,7 @@ class Reading:
                 return
         raise Permanent(f"{label} is not among the repositories of this source any more")
 
-    def _secret(self, name: str) -> str:
+    def _secret(self, name: str | None) -> str:
         return self.ctx.secret(name).strip() if name else ""
 
     def _made_client(self) -> Client:
@@ -136,7 +136,8 @@ class Reader:
         self._reading = reading
         self._ctx = ctx
         self._options = options
-        self._prefix = prefix
+        self.prefix = prefix
+        """How the keys of its units begin."""
         self._head: Head | None = None
         self._wanted: list[tuple[File, Verdict]] = []
         self._walker: Walker | None = None
@@ -194,7 +195,7 @@ class Reader:
 
     def own(self, keys: Iterable[str]) -> list[str]:
         """Those of these keys that are of this repository, without its name."""
-        return [key.removeprefix(self._prefix) for key in keys if key.startswith(self._prefix)]
+        return [key.removeprefix(self.prefix) for key in keys if key.startswith(self.prefix)]
 
     @staticmethod
     def is_push(key: str) -> bool:
@@ -216,13 +217,13 @@ class Reader:
                 yield unit
             gone = (moved.gone if moved else frozenset()) | files
             yield from (
-                Gone(key) for path in sorted(gone) if (key := self._prefix + key_of(path)) not in listed
+                Gone(key) for path in sorted(gone) if (key := self.prefix + key_of(path)) not in listed
             )
         for path in sorted({key for key in keys if key.startswith("/") and not self.is_push(key)}):
             if not (self._streams and self._wants(path)):
                 continue
             version = self._walked.one(path)
-            yield Gone(self._prefix + path) if version is None else self._item_unit(path, version)
+            yield Gone(self.prefix + path) if version is None else self._item_unit(path, version)
 
     # -- extract
 
@@ -242,7 +243,7 @@ class Reader:
             raise InvalidInput("empty file")
         if data.startswith(LFS):
             raise InvalidInput("kept in Git LFS: the repository holds only a pointer to it")
-        path = path_of(unit.key.removeprefix(self._prefix))
+        path = path_of(unit.key.removeprefix(self.prefix))
         parts = parts_of(data, path, ocr=self._options.ocr)
         yield Document(
             key=unit.key,
@@ -257,7 +258,7 @@ class Reader:
         )
 
     def _extract_item(self, unit: Unit) -> Iterator[Item]:
-        path = unit.key.removeprefix(self._prefix)
+        path = unit.key.removeprefix(self.prefix)
         body = self._reading.shelf.body(self.remote.slug, path)
         if body is None:
             if self._walked.one(path) is None:
@@ -355,7 +356,7 @@ class Reader:
             if verdict is Verdict.LOOK:
                 data["look"] = True
             yield Unit(
-                key=self._prefix + key,
+                key=self.prefix + key,
                 version=version_of(file),
                 data=data,
                 uri=self.remote.uri(key, self.state.get("branch", "HEAD")),
@@ -363,7 +364,7 @@ class Reader:
 
     def _item_unit(self, path: str, version: str) -> Unit:
         return Unit(
-            key=self._prefix + path,
+            key=self.prefix + path,
             version=version,
             data={"repository": self.label},
             uri=_item_uri(self.remote.web, path),

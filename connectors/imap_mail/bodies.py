@@ -41,11 +41,11 @@ def fetched(session: Session, place: Place, upcoming: Iterable[Place] = ()) -> F
     if isinstance(known, Fetched):
         return known
     session.ahead.clear()  # nobody asked for these after all: the jobs went elsewhere
-    if session.opened(place.mailbox).validity != place.validity:
+    together = list(_together(place, upcoming))
+    if _validity(session, together) != place.validity:
         return None
     if place.size > session.options.max_size:
         return _in_parts(session, place)
-    together = list(_together(place, upcoming))
     try:
         found = _fetch(session, together)
     except Refused:
@@ -55,6 +55,18 @@ def fetched(session: Session, place: Place, upcoming: Iterable[Place] = ()) -> F
     mine = found.pop(place.identity, None)
     session.ahead.update(found)
     return mine
+
+
+def _validity(session: Session, places: list[Place]) -> int:
+    """Of their mailbox, once the connection sees all of them.
+
+    A connection shows a mailbox as it was when it last told of it: to one that was kept since before a message
+    came, that message is as good as gone.
+    """
+    mailbox = session.opened(places[0].mailbox)
+    if mailbox.validity == places[0].validity and any(place.uid >= mailbox.next for place in places):
+        mailbox = session.examine(mailbox.name)
+    return mailbox.validity
 
 
 def _together(place: Place, upcoming: Iterable[Place]) -> Iterator[Place]:

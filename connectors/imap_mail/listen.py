@@ -1,7 +1,9 @@
-"""Waiting for mail: IDLE on one mailbox where the server has it, else a glance at all of them now and then.
+"""Waiting for mail: IDLE on the first mailbox (INBOX, mostly) where the server has it, and a glance at all of them
+once a minute.
 
-IDLE hears one mailbox, the first of those that are read (INBOX, mostly); a glance at the others is the schedule's.
-It is renewed long before the half hour after which servers hang up, which also finds out that a connection is dead.
+IDLE hears one mailbox, and a connection for each of the others would soon be more than servers allow. A glance is one
+LIST and one STATUS a mailbox; of very many mailboxes it is rarer, so that there is no more than one STATUS a second. It
+also ends an IDLE long before the half hour after which servers hang up, and finds out that a connection is dead.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from farm.connector import Context
 if TYPE_CHECKING:
     from imapclient import IMAPClient
 
-RENEW_S = 9 * 60.0
-POLL_S = 60.0
+GLANCE_S = 60.0
+PER_MAILBOX_S = 1.0
 SLICE_S = 0.5
 """How soon a request to stop is seen."""
 BURST_S = 0.3
@@ -31,33 +33,50 @@ def listen(ctx: Context[ImapOptions]) -> Iterator[str | None]:
     """Names of mailboxes in which something changed; None first."""
     session = Session(ctx)
     try:
-        names = chosen(session)
-        yield from _idle(ctx, session, names[0]) if session.has("IDLE") else _glance(ctx, session, names)
+        last = _glance(session)
+        yield None
+        while not ctx.stop_requested:
+            due = time.monotonic() + max(GLANCE_S, PER_MAILBOX_S * len(last))
+            if session.has("IDLE"):
+                yield from _idle(ctx, session, last, due)
+            else:
+                _rest(ctx, due)
+            now = _glance(session)
+            yield from (name for name in now | last if now.get(name) != last.get(name))
+            last = now
     except Stopped:
         return
     finally:
         session.close()
 
 
-def _idle(ctx: Context[ImapOptions], session: Session, name: str) -> Iterator[str | None]:
-    last: Examined | None = None
-    heard = False
-    while not ctx.stop_requested:
-        now = session.examine(name)  # what came while nobody listened shows here
-        if last is None:
-            yield None
-        elif heard or now != last:
-            yield name
-        last = now
-        heard = session.run(lambda client: _heard(ctx, client), name)
+def _glance(session: Session) -> dict[str, Examined]:
+    """All mailboxes as they are."""
+    return {name: session.status(name) for name in chosen(session)}
 
 
-def _heard(ctx: Context[ImapOptions], client: IMAPClient) -> bool:
-    """Whether something changed before it was time to renew."""
+def _idle(
+    ctx: Context[ImapOptions], session: Session, last: dict[str, Examined], due: float
+) -> Iterator[str]:
+    """The first mailbox, each time that it changes."""
+    first, heard = next(iter(last)), False
+    while not ctx.stop_requested and time.monotonic() < due:
+        # What came while nobody listened is not told by IDLE: only who has just looked may wait.
+        now = session.examine(first)
+        if heard or now != last[first]:
+            last[first], heard = now, False
+            yield first
+            continue
+        heard = session.run(lambda client: _heard(ctx, client, due), first)
+    if heard:
+        yield first
+
+
+def _heard(ctx: Context[ImapOptions], client: IMAPClient, due: float) -> bool:
+    """Whether something changed before it was time for a glance."""
     client.idle()
-    until = time.monotonic() + RENEW_S
     heard, quick = False, 0
-    while not (ctx.stop_requested or heard) and time.monotonic() < until:
+    while not (ctx.stop_requested or heard) and time.monotonic() < due:
         asked = time.monotonic()
         said = client.idle_check(timeout=SLICE_S)
         heard = any(map(_is_change, said))
@@ -71,18 +90,10 @@ def _heard(ctx: Context[ImapOptions], client: IMAPClient) -> bool:
     return heard
 
 
+def _rest(ctx: Context[ImapOptions], due: float) -> None:
+    while not ctx.stop_requested and time.monotonic() < due:
+        time.sleep(SLICE_S)
+
+
 def _is_change(said: Any) -> bool:
     return isinstance(said, tuple) and any(part in _CHANGES for part in said[:2])
-
-
-def _glance(ctx: Context[ImapOptions], session: Session, names: list[str]) -> Iterator[str | None]:
-    last: dict[str, Examined] = {}
-    while not ctx.stop_requested:
-        now = {name: session.status(name) for name in names}
-        if not last:
-            yield None
-        yield from (name for name in names if last and now[name] != last[name])
-        last = now
-        until = time.monotonic() + POLL_S
-        while not ctx.stop_requested and time.monotonic() < until:
-            time.sleep(SLICE_S)

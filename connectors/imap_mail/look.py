@@ -72,7 +72,8 @@ class Look:
         # What is gone from one mailbox may have moved to another: only both together show it.
         first = [name for name in names if self._is_asked_for(name)]
         after = dict(self.before)
-        unread = left = False
+        unread: list[str] = []
+        left = False
         for name in (*first, *(name for name in names if name not in first)):
             if name not in first and not left:
                 break
@@ -84,13 +85,13 @@ class Look:
                     yield item
             except Refused as error:  # a mailbox that may not be read harms no other
                 self.ctx.log.warning("cannot read %s: %s; nothing of it counts as gone", name, error)
-                unread = True
+                unread.append(f"{name}/")
         for name in sorted(self.before.keys() - set(names)):
             yield from self._gone(name, after.pop(name).validity, Uids.parse(self.before[name].uids))
         if after != self.before or self.first or not self.same_since:
             mailboxes = {name: asdict(known) for name, known in after.items()}
             yield State({"form": FORM, "since": self.since, "mailboxes": mailboxes})
-        yield Listing(complete=self.first and self.ctx.paths is None and not unread)
+        yield Listing(complete=self.first and self.ctx.paths is None, unread=unread)
 
     def _is_asked_for(self, name: str) -> bool:
         """A path is a mailbox, or the key of a message in one."""

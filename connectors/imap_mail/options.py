@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 from datetime import date
-from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
 from pydantic import ByteSize, Field, field_validator, model_validator
 
+from connectors.files.options import AbsolutePath
 from farm import connector
 from farm.connector import SecretName
 
@@ -22,7 +22,7 @@ class ImapOptions(connector.Options):
     """0: 993 with TLS from the start, 143 otherwise."""
     security: Security = "tls"
     """tls: from the first byte. starttls: after the greeting, before the login. plain: not at all."""
-    ca_file: Path | None = None
+    ca_file: AbsolutePath | None = None
     """PEM file of the only authorities to trust, instead of the system's."""
     user: str = Field(min_length=1, pattern=r"^[^\r\n\x00]+$")
     password: SecretName | None = None
@@ -51,16 +51,6 @@ class ImapOptions(connector.Options):
     """Attachments larger than this are named, not read."""
     timeout: float = Field(default=60.0, gt=0, le=600)
     """Seconds without a byte from the server after which it counts as stalled."""
-
-    @field_validator("ca_file")
-    @classmethod
-    def _there(cls, path: Path | None) -> Path | None:
-        if path is None:
-            return None
-        path = path.expanduser()
-        if not path.is_absolute():
-            raise ValueError("must be an absolute path, or begin with ~")
-        return path
 
     @field_validator("token_url")
     @classmethod

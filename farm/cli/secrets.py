@@ -16,6 +16,10 @@ from farm.cli.command import format_option, group
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from farm.settings import Settings
+
+WEBHOOKS = "[farm.webhooks]"
+"""Stands among the sources that use a secret; no source can be called so."""
 COLUMNS = (
     show.Column("SECRET", "name"),
     show.Column("FROM", "from"),
@@ -55,7 +59,7 @@ def set_(app: App, name: str) -> None:
 @format_option
 @pass_app
 def list_(app: App) -> None:
-    """List the secrets: their names, where they are kept, and which sources use them."""
+    """List the secrets: their names, where they are kept, and what in farm.toml uses them."""
     nothing = f"no secrets yet: keep one with `{app.say('secrets set NAME')}`"
     show.listing(_rows(app), COLUMNS, is_json=app.json, nothing=nothing)
 
@@ -108,20 +112,23 @@ def _row(app: App, name: str, users: list[str]) -> show.Row:
 
 
 def _users(app: App) -> dict[str, list[str]]:
-    """Which sources of farm.toml name which secret."""
+    """Who in farm.toml names which secret: sources, and the table of the webhooks."""
     found: dict[str, list[str]] = {}
     if not app.config.exists():
         return found
-    for source, name in _named(app):
-        found.setdefault(name, []).append(source)
+    for user, name in _named(app.settings()):
+        found.setdefault(name, []).append(user)
     return found
 
 
-def _named(app: App) -> Iterator[tuple[str, str]]:
+def _named(settings: Settings) -> Iterator[tuple[str, str]]:
     from farm import registry
     from farm.connector import secret_names
 
-    for source in app.settings().sources.values():
+    for source in settings.sources.values():
         options = registry.load(source.connector).Options.model_validate_json(source.options_json)
         for name in secret_names(options):
             yield source.name, name
+    if settings.farm.webhooks is not None:
+        for name in settings.farm.webhooks.secrets:
+            yield WEBHOOKS, name

@@ -215,16 +215,19 @@ class Ledger:
             self._supersede_older(span)
         return new
 
-    def cancel_unlisted(self, source: str, listing: int) -> None:
+    def cancel_unlisted(self, source: str, listing: int, unread: Sequence[str] = ()) -> None:
         """A complete listing, this attempt, did not name these units: what waits for them is over.
+
+        Of those whose keys begin as one of `unread` it knows nothing.
 
         What a listing named after this one began is let be. Attempts tell before from after, not times: a clock
         may be set back in the middle of a listing.
         """
         rows = self.connection.execute(
             "SELECT id FROM job WHERE source = ? AND stage = 'extract' AND listed < ?"
-            " AND state NOT IN ('succeeded', 'cancelled') AND state <> 'running'",
-            (source, listing),
+            " AND state NOT IN ('succeeded', 'cancelled') AND state <> 'running'"
+            " AND NOT EXISTS (SELECT 1 FROM json_each(?) AS p WHERE substr(job.key, 1, length(p.value)) = p.value)",
+            (source, listing, json.dumps(list(unread))),
         ).fetchall()
         if rows:
             self.move([id_ for (id_,) in rows], Event.SUPERSEDE, cause="its unit is gone")

@@ -81,6 +81,8 @@ class Batch:
             for line in landing.lines:
                 if isinstance(line, Unit | Gone) and line.key:
                     listing.add(line)
+                elif isinstance(line, ListingLine):
+                    entry.unread = [clean(prefix) for prefix in line.unread]
             listing.name_children()
         return replace(entry.landed(), repeated=True)
 
@@ -107,6 +109,7 @@ class Batch:
                     gone.append(line.key)
                 case ListingLine():
                     entry.complete = line.complete and not entry.landing.partial
+                    entry.unread = [clean(prefix) for prefix in line.unread]
                 case State():
                     entry.state = line
                 case Unchanged():
@@ -169,7 +172,8 @@ class Batch:
         self._touched.clear()
 
     def _settle_discover(self, entry: Entry) -> None:
-        if entry.complete:
+        # Of what discover lands itself nobody knows where it was found: while some is unread, none of it is gone.
+        if entry.complete and not entry.unread:
             self._documents.bury_unit(entry)
             self._bury_records(entry)
         if entry.state is not None:

@@ -25,6 +25,8 @@ class Entry:
     rejected: int = 0
     moved: int = 0
     complete: bool = False
+    unread: list[str] = field(default_factory=list)
+    """How the keys begin of which a complete listing knows nothing."""
     unchanged_unit: bool = False
     stale: bool = False
     state: State | None = None
@@ -66,6 +68,7 @@ class Entry:
             moved=self.moved,
             children=self.children,
             complete=self.complete,
+            unread=self.unread,
             stale=self.stale,
             malformed=self.malformed,
         )

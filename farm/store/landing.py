@@ -118,6 +118,8 @@ class Landed:
     moved: int = 0
     children: Children = field(default_factory=Children)
     complete: bool = False
+    unread: list[str] = field(default_factory=list)
+    """Of a complete listing: how the keys begin of which it knows nothing."""
     stale: bool = False
     """A later attempt had landed this unit before: nothing was written."""
     repeated: bool = False

@@ -2,7 +2,8 @@
 
 The listing goes line by line into a temporary table, so that it may be as long as it likes; the
 comparison is a handful of joins. A unit is gone when a line says so, or when a complete listing does not
-name it, unless a later attempt has seen it (attempts are numbered as they begin; clocks may be set back).
+name it and did look where it was, unless a later attempt has seen it (attempts are numbered as they begin;
+clocks may be set back).
 
 A new unit and a gone one of the same version are one that moved; where several share a version nobody can
 tell which became which, and they are read again.
@@ -102,8 +103,10 @@ class Listing:
             self._db.execute(
                 "INSERT OR IGNORE INTO temp.gone SELECT key, version, uri FROM unit AS u"
                 " WHERE source = :source AND gone_at IS NULL AND fence < :fence AND seen < :fence"
-                " AND NOT EXISTS (SELECT 1 FROM temp.listed AS l WHERE l.key = u.key)",
-                self._of,
+                " AND NOT EXISTS (SELECT 1 FROM temp.listed AS l WHERE l.key = u.key)"
+                " AND NOT EXISTS (SELECT 1 FROM json_each(:unread) AS p"
+                "  WHERE substr(u.key, 1, length(p.value)) = p.value)",
+                {**self._of, "unread": json_text(self._entry.unread)},
             )
 
     def _count_unchanged(self) -> None:

@@ -62,8 +62,10 @@ class Bench:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.close()
-        shutil.rmtree(self.home, ignore_errors=True)
+        try:
+            self._pool.close()
+        finally:
+            shutil.rmtree(self.home, ignore_errors=True)
 
     def limits(self, timeout_s: float | None = None) -> Limits:
         """Those of the source's profile; as much memory as a job could ever be given."""

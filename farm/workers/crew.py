@@ -111,7 +111,8 @@ class Crew:
             for hand in hands:
                 hand.join(reaper.PATIENCE_S)
         self._postponed.put(None)
-        self._spare.join(reaper.PATIENCE_S)
+        if self._spare.ident is not None:
+            self._spare.join(reaper.PATIENCE_S)
         self.watch.close()
         nursery.stop()
         self._reap()

@@ -31,16 +31,22 @@ def starting() -> Iterator[None]:
 
 LONGEST_FOLDER = 80
 """In a folder with a longer path a socket could not be bound."""
+_folder: int | None = None
+"""The open folder, where its path is too long."""
 
 
 def lie_in(folder: Path) -> None:
     """Have the fork server's socket in this folder, emptied of older ones: in a temporary one it would stay
     behind when the farm is killed."""
-    if len(os.fsencode(folder)) <= LONGEST_FOLDER:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        for old in folder.iterdir():
-            old.unlink(missing_ok=True)
-        multiprocessing.current_process()._config["tempdir"] = str(folder)  # type: ignore[attr-defined]
+    global _folder
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink(missing_ok=True)
+    path = str(folder)
+    if len(os.fsencode(folder)) > LONGEST_FOLDER:
+        _folder = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        path = f"/proc/{os.getpid()}/fd/{_folder}"  # by the pid, so that it leads there from workers, too
+    multiprocessing.current_process()._config["tempdir"] = path  # type: ignore[attr-defined]
 
 
 def start(marker: str) -> int:
@@ -80,12 +86,17 @@ def kill() -> None:
 
 def stop() -> None:
     """End the fork server, and its claim on this process."""
+    global _folder
     server = _server()
     if server._forkserver_pid is not None:
         kill()
         with contextlib.suppress(ChildProcessError, FileNotFoundError):
             server._stop()
         server._forkserver_pid = None
+    multiprocessing.current_process()._config.pop("tempdir", None)  # type: ignore[attr-defined]
+    if _folder is not None:
+        os.close(_folder)
+        _folder = None
 
 
 def _server() -> Any:

@@ -57,7 +57,8 @@ class Watch:
     def close(self) -> None:
         self._closed = True
         os.eventfd_write(self._wake, 1)
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         if self._guard_fd is not None:
             os.close(self._guard_fd)
         self._epoll.close()

@@ -56,6 +56,54 @@ def test_a_secret_is_set_from_standard_input_and_found(home: Path) -> None:
     assert call(home, "test", "mail").exit_code == 1
 
 
+EVERY_USER = """
+[farm.webhooks]
+secrets = ["new", "hook"]
+[sources.box]
+connector = "imap"
+[sources.box.options]
+host = "imap.example.org"
+user = "ann"
+refresh_token = "refresh"
+client_id = "it"
+client_secret = "client"
+token_url = "https://login.example.org/token"
+[sources.code]
+connector = "github"
+[sources.code.options]
+repository = "octo/hello"
+token = "shared"
+[sources.app]
+connector = "github"
+[sources.app.options]
+repository = "octo/hello"
+token = ""
+app = "12"
+app_key = "pem"
+[sources.script]
+connector = "command"
+[sources.script.options]
+argv = ["true"]
+env = { A = "secret:shared", B = "plain" }
+config = { deep = [{ key = "secret:tap" }, "secret:shared"], n = 3 }
+"""
+
+
+def test_everybody_who_names_a_secret_is_told(home: Path) -> None:
+    (home / "farm.toml").write_text(EVERY_USER)
+    rows = json.loads(call(home, "list", "--format", "json").output)
+    assert {row["name"]: row["used_by"] for row in rows} == {
+        "refresh": ["box"],
+        "client": ["box"],
+        "shared": ["code", "script"],
+        "pem": ["app"],
+        "tap": ["script"],
+        "new": ["[farm.webhooks]"],
+        "hook": ["[farm.webhooks]"],
+    }
+    assert "[farm.webhooks]" in call(home, "list").output
+
+
 def test_a_value_in_the_environment_is_warned_of(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FARM_SECRET_MAIL", VALUE)
     [row] = json.loads(call(home, "test", "mail", "--format", "json").output)

@@ -205,7 +205,7 @@ if os.getuid() == 0:  # to root nothing is closed: look as somebody else
 connector = LocalFiles()
 context = Context(connector.Options(path=sys.argv[2]))
 listed = list(connector.discover(context, None))
-print([item.key for item in listed if isinstance(item, Unit)], listed[-1].complete, context.logged)
+print([item.key for item in listed if isinstance(item, Unit)], listed[-1].unread, context.logged)
 try:
     list(connector.extract(context, Unit("b.txt", "")))
 except PermissionError:
@@ -213,7 +213,7 @@ except PermissionError:
 """
 
 
-def test_a_folder_that_may_not_be_read_makes_the_listing_incomplete() -> None:
+def test_a_folder_that_may_not_be_read_is_named_by_the_listing() -> None:
     with tempfile.TemporaryDirectory() as place:  # one that everybody may enter, as tmp_path is not
         Path(place).chmod(0o755)
         folder = Folder(Path(place))
@@ -224,7 +224,9 @@ def test_a_folder_that_may_not_be_read_makes_the_listing_incomplete() -> None:
         command = [sys.executable, "-c", UNPRIVILEGED, str(Path(__file__).parents[2]), place]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         (folder.path / "closed").chmod(0o755)
-    assert done.stdout.startswith("['a.txt', 'b.txt'] False warning: cannot look into closed"), done.stderr
+    assert done.stdout.startswith("['a.txt', 'b.txt'] ['closed/'] warning: cannot look into closed"), (
+        done.stderr
+    )
     assert "refused" in done.stdout
 
 

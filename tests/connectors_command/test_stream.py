@@ -46,6 +46,8 @@ def test_exit_0_may_mean_that_this_was_all(bench: Bench) -> None:
 def test_the_program_itself_may_say_whether_it_was_all(bench: Bench) -> None:
     code = """print('{"type":"LISTING","complete":true}'); print('{"type":"DOCUMENT","key":"a"}')"""
     assert bench.discover(code) == [Document("a"), Listing(complete=True)]
+    code = """print('{"type":"LISTING","complete":true,"unread":["b/"]}')"""
+    assert bench.discover(code) == [Listing(complete=True, unread=["b/"])]
 
 
 @pytest.mark.parametrize("argument", ["{state}", "--state={state}"])

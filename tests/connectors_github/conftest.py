@@ -56,10 +56,11 @@ class Source:
 
     def _land(self) -> list[str]:
         units = [item for item in self.items if isinstance(item, Unit)]
-        complete = Listing(complete=True) in self.items
+        listing = next((item for item in self.items if isinstance(item, Listing)), Listing())
         gone = {item.key for item in self.items if isinstance(item, Gone)}
-        if complete:
-            gone |= self.held.keys() - {unit.key for unit in units}
+        if listing.complete:
+            unseen = self.held.keys() - {unit.key for unit in units}
+            gone |= {key for key in unseen if not key.startswith(tuple(listing.unread))}
         for key in gone:
             self.held.pop(key, None)
             self.documents.pop(key, None)

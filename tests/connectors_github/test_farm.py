@@ -140,6 +140,30 @@ def test_a_source_that_is_down_or_limited_is_not_noticed_by_the_others(tmp_path:
         until(lambda: farm.ledger("SELECT 1 FROM job WHERE source = 'limited' AND state = 'retrying'"), 30)
 
 
+def test_the_api_is_asked_no_more_often_than_the_limits_allow(tmp_path: Path, hub: Hub) -> None:
+    for slug in ("octo/one", "octo/two"):
+        hub.repository(slug)
+        for number in range(1, 601):
+            hub.issue(slug, number, f"Issue {number}")
+    asked: list[float] = []
+
+    def note(_asked: Asked) -> None:
+        asked.append(time.monotonic())
+
+    hub.fault = note
+    table = code(
+        hub,
+        options={"repository": ["octo/one", "octo/two"], "content": ["issues", "comments", "releases"]},
+        limits={"requests_per_second": 8, "burst": 3},
+    )
+    with Farm(tmp_path / "home", {"code": table}) as farm:
+        assert farm.drain() == 0
+        assert len(keys(farm)) == 1200
+    assert len(asked) == len(hub.api()) >= 16
+    for first, eleventh in zip(asked, asked[10:], strict=False):
+        assert eleventh - first >= (10 - 2) / 8 - 0.1, "a burst of three, then eight in a second"
+
+
 def test_a_source_that_is_removed_with_its_documents_leaves_no_copy(tmp_path: Path, hub: Hub) -> None:
     hub.repository(SLUG)
     with Farm(tmp_path / "home", {"code": code(hub)}) as farm:

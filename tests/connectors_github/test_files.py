@@ -289,15 +289,14 @@ def test_without_its_copy_everything_is_fetched_again_and_nothing_else_changes(
 
 
 def test_several_repositories_one_of_them_away(source: Make, hub: Hub) -> None:
-    hub.repository("octo/one", {"a.md": "one"})
+    one = hub.repository("octo/one", {"a.md": "one", "gone.md": "one"})
     two = hub.repository("octo/two", {"a.md": "two"})
     reader = source(repository=["octo/one", "octo/two"], base_url=hub.url, content=FILES)
-    assert sorted(reader.run()) == ["octo/one/a.md", "octo/two/a.md"]
+    assert sorted(reader.run()) == ["octo/one/a.md", "octo/one/gone.md", "octo/two/a.md"]
     hub.fault = lambda asked: (503, {}, b"") if "/two" in asked.path else None
-    (hub.folder / "octo/one.git/a.md").write_text("one, changed")
-    Work.git(_at(hub.folder / "octo/one.git"), "commit", "-qam", "x")
+    one.commit({"a.md": "one, changed", "gone.md": None})
     assert reader.run() == ["octo/one/a.md"]
-    assert Listing(complete=True) not in reader.items
+    assert Listing(complete=True, unread=["octo/two/"]) in reader.items
     assert any("octo/two: " in str(item) and "rejected" in str(item) for item in reader.items)
     assert sorted(reader.documents) == ["octo/one/a.md", "octo/two/a.md"]
     hub.fault = lambda asked: (503, {}, b"")

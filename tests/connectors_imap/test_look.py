@@ -44,6 +44,25 @@ class Source:
         return sorted({unit.data["mailbox"] for unit in self.units()})
 
 
+def test_a_message_that_came_after_the_connection_opened_its_mailbox_is_read_all_the_same(
+    ann: Account,
+) -> None:
+    """Another worker has listed it, and this one has kept its connection since before it came."""
+    ann.append(mail(1))
+    source = Source(**ann.options())
+    [first] = source.units()
+    assert source.read(first)
+    ann.append(mail(2), mail(3))
+    second, third = (
+        Unit(first.key[:-1] + str(uid), f"v{uid}", {**first.data, "uid": uid}, first.uri) for uid in (2, 3)
+    )
+    read = [
+        document.title for unit in (second, third) for document in source.read(unit, ahead=(first, third))
+    ]
+    assert read == ["Mail number 2", "Mail number 3"]
+    assert sum("EXAMINE" in line for line in ann.commands()) == 2
+
+
 def flags(items: list[Item]) -> dict[str, Any]:
     """UID → flags, None where they went."""
     return {

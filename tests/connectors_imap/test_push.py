@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from connectors.imap import Imap
 from connectors.imap_mail import listen
@@ -73,29 +76,78 @@ def hear(account: Account, **more: Any) -> tuple[Context, Any]:
 
 
 def test_idle_is_renewed_in_time_and_ended_when_asked(ann: Account, monkeypatch: Any) -> None:
-    assert listen.RENEW_S < 29 * 60
-    monkeypatch.setattr(listen, "RENEW_S", 0.2)
+    assert listen.GLANCE_S < 29 * 60
+    monkeypatch.setattr(listen, "GLANCE_S", 0.2)
     monkeypatch.setattr(listen, "SLICE_S", 0.1)
     ann.append(mail(1))
     context, heard = hear(ann)
     assert next(heard) is None
-    ann.append(mail(2))
+    sender = threading.Timer(1.0, ann.append, [mail(2)])
+    sender.start()
     assert next(heard) == "INBOX"
+    sender.join()
     context.stop_requested = True
     assert list(heard) == []
     said = [line.rpartition(" ")[2] for line in ann.commands()]
-    assert said.count("IDLE") == said.count("DONE") >= 1
+    assert said.count("IDLE") == said.count("DONE") >= 2
 
 
-def test_without_idle_mailboxes_are_looked_at_now_and_then(ann: Account, monkeypatch: Any) -> None:
-    monkeypatch.setattr(listen, "POLL_S", 0.1)
+@pytest.mark.parametrize("idle", [True, False])
+def test_the_other_mailboxes_are_looked_at_now_and_then(ann: Account, monkeypatch: Any, idle: bool) -> None:
+    monkeypatch.setattr(listen, "GLANCE_S", 0.5)
+    monkeypatch.setattr(listen, "PER_MAILBOX_S", 0.05)
     monkeypatch.setattr(listen, "SLICE_S", 0.05)
-    monkeypatch.setattr(listen.Session, "has", lambda self, it: it != "IDLE")
+    has = listen.Session.has
+    monkeypatch.setattr(listen.Session, "has", lambda self, it: has(self, it) and (idle or it != "IDLE"))
     ann.append(mail(1))
     ann.append(mail(2), mailbox="Work")
     context, heard = hear(ann)
     assert next(heard) is None
     ann.append(mail(3), mailbox="Work")
     assert next(heard) == "Work"
+    ann.append(mail(4), mailbox="Later")
+    assert next(heard) == "Later"
+    ann.append(mail(5))
+    assert next(heard) == "INBOX"
+    with ann.client() as client:
+        client.delete_folder("Later")
+    assert next(heard) == "Later"
+    context.stop_requested = True
+    assert list(heard) == []
+    assert any("IDLE" in line for line in ann.commands()) == idle
+
+
+def test_what_comes_to_the_inbox_is_told_before_the_next_glance(ann: Account) -> None:
+    ann.append(mail(1))
+    ann.append(mail(2), mailbox="Work")
+    context, heard = hear(ann)
+    assert next(heard) is None
+    ann.append(mail(3))
+    assert next(heard) == "INBOX", "what came while nobody listened"
+    for number in (4, 5):
+        sender = threading.Timer(1.0, ann.append, [mail(number)])
+        sender.start()
+        began = time.monotonic()
+        assert next(heard) == "INBOX"
+        assert 0.5 < time.monotonic() - began < listen.GLANCE_S / 4
+        sender.join()
+    context.stop_requested = True
+    assert list(heard) == []
+
+
+def test_so_many_mailboxes_are_asked_about_no_more_often_than_once_a_second(
+    ann: Account, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(listen, "GLANCE_S", 0.0)
+    monkeypatch.setattr(listen, "PER_MAILBOX_S", 0.2)
+    monkeypatch.setattr(listen, "SLICE_S", 0.02)
+    for number in range(5):
+        ann.append(mail(number), mailbox=f"Work{number}")
+    context, heard = hear(ann)
+    assert next(heard) is None
+    began = time.monotonic()
+    ann.append(mail(9), mailbox="Work3")
+    assert next(heard) == "Work3"
+    assert time.monotonic() - began > 1.0
     context.stop_requested = True
     assert list(heard) == []

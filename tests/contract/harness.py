@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from connectors.imap_mail import session
-from tests.connectors_github.gits import Work
+from tests.connectors_github.hub import Hub
 from tests.connectors_imap.mails import mail
 from tests.support import dovecot
 
@@ -38,6 +38,8 @@ class Harness(ABC):
     """Whether what changes becomes another unit, and the one before is gone."""
     remembers: ClassVar[bool] = False
     """Whether discover, given its cursor, lists only what changed since."""
+    follows: ClassVar[bool] = True
+    """Whether a renamed unit is known for what it is, and not read again."""
     secrets: ClassVar[dict[str, str]] = {}
 
     def key(self, name: str) -> str:
@@ -65,9 +67,9 @@ class Harness(ABC):
     @abstractmethod
     def remove(self, key: str) -> None: ...
 
-    def rename(self, key: str) -> bool:
-        """Give the unit another name, and `key` that one from now on; False where nothing has a name."""
-        return False
+    @abstractmethod
+    def rename(self, key: str) -> None:
+        """Give the unit another name, or place, and `key` that one from now on."""
 
     @abstractmethod
     def enlarge(self, key: str, text: str) -> None:
@@ -116,10 +118,9 @@ class LocalFilesHarness(Harness):
         for i in range(500):
             (self.root / f"more-{i}.txt").write_text("more")
 
-    def rename(self, key: str) -> bool:
+    def rename(self, key: str) -> None:
         (self.root / key).rename(self.root / f"renamed-{key}")
         self.names[key] = f"renamed-{key}"
-        return True
 
     def key(self, name: str) -> str:
         return self.names.get(name, name)
@@ -155,10 +156,9 @@ class ObsidianHarness(LocalFilesHarness):
     def remove(self, key: str) -> None:
         super().remove(self.names[key])
 
-    def rename(self, key: str) -> bool:
+    def rename(self, key: str) -> None:
         (self.root / self.names[key]).rename(self.root / f"renamed-{self.names[key]}")
         self.names[key] = f"renamed-{self.names[key]}"
-        return True
 
     def enlarge(self, key: str, text: str) -> None:
         super().enlarge(self.names[key], text)
@@ -169,7 +169,10 @@ class ObsidianHarness(LocalFilesHarness):
 
 
 class CommandHarness(Harness):
+    """A program whose versions are numbers, which say nothing of what a unit is."""
+
     name = "command"
+    follows = False
     secrets: ClassVar[dict[str, str]] = {"token": "s3cret-of-the-program"}
 
     PROGRAM: ClassVar[str] = """
@@ -217,12 +220,11 @@ else:
     def grow(self) -> None:
         self._write(self._read() | {f"more-{i}.txt": {"version": 1, "text": "more"} for i in range(20_000)})
 
-    def rename(self, key: str) -> bool:
+    def rename(self, key: str) -> None:
         source = self._read()
         source[f"renamed-{key}"] = source.pop(key)
         self._write(source)
         self.renamed = {**getattr(self, "renamed", {}), key: f"renamed-{key}"}
-        return True
 
     def key(self, name: str) -> str:
         return str(getattr(self, "renamed", {}).get(name, name))
@@ -239,16 +241,30 @@ else:
 
 
 class GitHubHarness(Harness):
-    """A repository of this machine: the API has tests of its own."""
+    """A private repository that git serves on this machine: the API has tests of its own."""
 
     name = "github"
     snapshot = True
+    secrets: ClassVar[dict[str, str]] = {"github": "ghp_s3cret-of-the-repository"}
 
     def build(self) -> dict[str, Any]:
-        self.work = Work(self.folder / "work")
+        self.hub = Hub(self.folder / "hub")
+        self.hub.password = self.secrets["github"]
+        self.hub.__enter__()
         texts: dict[str, str | bytes | None] = {key: f"This is what {key} says.\n" for key in GOOD}
-        self.work.commit({**texts, BAD: b"%PDF-1.7\nnothing of a PDF follows\n"})
-        return {"repository": str(self.work.folder)}
+        self.work = self.hub.repository("octo/it", {**texts, BAD: b"%PDF-1.7\nnothing of a PDF follows\n"})
+        return self._options("octo/it")
+
+    def close(self) -> None:
+        self.hub.__exit__()
+
+    def _options(self, repository: str) -> dict[str, Any]:
+        return {
+            "repository": repository,
+            "base_url": self.hub.url,
+            "content": ["files"],
+            "token": "github",
+        }
 
     def wrong_options(self) -> list[tuple[dict[str, Any], str]]:
         return [
@@ -257,10 +273,11 @@ class GitHubHarness(Harness):
             ({"repository": "ext::sh -c id"}, "repository: "),
             ({"repository": "a/b", "brach": "main"}, "brach: unknown key; did you mean branch"),
             ({"repository": "a/b", "content": ["issue"]}, "content."),
+            ({"repository": "a/b", "token": "no name of a secret"}, "token: "),
         ]
 
     def unreachable(self) -> dict[str, Any]:
-        return {"repository": str(self.folder / "not-there")}
+        return self._options("octo/not-there")
 
     def change(self, key: str) -> None:
         self.work.commit({key: f"{key} says something quite different now.\n"})
@@ -268,11 +285,10 @@ class GitHubHarness(Harness):
     def remove(self, key: str) -> None:
         self.work.commit({key: None})
 
-    def rename(self, key: str) -> bool:
+    def rename(self, key: str) -> None:
         text = (self.work.folder / key).read_text()
         self.work.commit({key: None, f"renamed-{key}": text})
         self.renamed = {**getattr(self, "renamed", {}), key: f"renamed-{key}"}
-        return True
 
     def key(self, name: str) -> str:
         return str(getattr(self, "renamed", {}).get(name, name))
@@ -294,8 +310,8 @@ class ImapHarness(Harness):
 
     def build(self) -> dict[str, Any]:
         self.account = dovecot.shared().account(f"contract{next(_numbers)}")
-        self.keys = {name: self._put(mail(0, f"This is what {name} says.\r\n")) for name in GOOD}
-        self.keys[BAD] = self._put(b"\r\n")
+        texts = [mail(0, f"This is what {name} says.\r\n") for name in GOOD]
+        self.keys = dict(zip((*GOOD, BAD), self._put(*texts, b"\r\n"), strict=True))
         return self.account.options()
 
     def key(self, name: str) -> str:
@@ -316,15 +332,23 @@ class ImapHarness(Harness):
 
     def change(self, key: str) -> None:
         self.remove(key)
-        self.keys[key] = self._put(mail(0, f"{key} says something quite different now.\r\n"))
+        [self.keys[key]] = self._put(mail(0, f"{key} says something quite different now.\r\n"))
 
     def remove(self, key: str) -> None:
         self.account.expunge(int(self.keys[key].rpartition(".")[2]))
 
+    def rename(self, key: str) -> None:
+        uid = int(self.keys[key].rpartition(".")[2])
+        with self.account.client() as client:
+            client.create_folder("Kept")
+            client.select_folder("INBOX")
+            client.move([uid], "Kept")
+        self.keys[key] = f"Kept/{self.account.validity('Kept')}.1"
+
     def enlarge(self, key: str, text: str) -> None:
         self.remove(key)
         lines = "\r\n".join(text[at : at + 900] for at in range(0, len(text), 900))
-        self.keys[key] = self._put(mail(0, f"{lines}\r\n"))
+        [self.keys[key]] = self._put(mail(0, f"{lines}\r\n"))
 
     def grow(self) -> None:
         self.account.fill(mail(number) for number in range(1, 1500))
@@ -332,9 +356,9 @@ class ImapHarness(Harness):
     def close(self) -> None:
         session.forget()
 
-    def _put(self, raw: bytes) -> str:
-        [uid] = self.account.append(raw)
-        return f"INBOX/{self.account.validity()}.{uid}"
+    def _put(self, *messages: bytes) -> list[str]:
+        uids, validity = self.account.append(*messages), self.account.validity()
+        return [f"INBOX/{validity}.{uid}" for uid in uids]
 
 
 _numbers = itertools.count(1)

@@ -27,6 +27,8 @@ from farm.connector import (
     Listing,
     State,
     Unit,
+    secret_names,
+    secret_options,
 )
 from farm.core.job import JobSpec, Launch, Limits, Outcome, Stage
 from farm.errors import ConfigErrors
@@ -309,18 +311,27 @@ def test_a_renamed_unit_is_found_under_its_new_name_only(
     way = Way(bench, home, pool, store)
     for child in list(way.go(Stage.DISCOVER).children):
         way.run_and_land(child)
-    if not bench.harness.rename("c.txt"):
-        pytest.skip("its units have no names")
-    for child in list(way.go(Stage.DISCOVER).children):
+    [key] = bench.keys("c.txt")
+    [(before,)] = _asked(store, "SELECT id FROM document WHERE key = ?", key)
+    bench.harness.rename("c.txt")
+    [renamed] = bench.keys("c.txt")
+    children = list(way.go(Stage.DISCOVER).children)
+    assert (renamed not in {child.key for child in children}) == bench.harness.follows
+    for child in children:
         way.run_and_land(child)
     assert _documents(store) == set(bench.keys(*GOOD))
+    [(after,)] = _asked(store, "SELECT id FROM document WHERE key = ? AND deleted_at IS NULL", renamed)
+    assert (after == before) == bench.harness.follows, "it is the same document, under another name"
 
 
+WITH_SECRETS = [name for name in sorted(registry.BUILT_IN) if secret_options(registry.load(name).Options)]
+
+
+@pytest.mark.parametrize("bench", WITH_SECRETS, indirect=True)
 def test_no_secret_is_in_anything_that_it_leaves(bench: Bench, home: Path, pool: Pool, store: Store) -> None:
     """Neither in spools, heartbeat pages, logs and process titles, nor in what an error says."""
+    assert set(secret_names(bench.context().options)) == bench.harness.secrets.keys()
     values = [value.encode() for value in bench.harness.secrets.values()]
-    if not values:
-        pytest.skip("it needs none")
     values += [base64.b64encode(b"\0" + value).rstrip(b"=")[2:-2] for value in values]
     way = Way(bench, home, pool, store)
     children = {child.key: child for child in way.go(Stage.DISCOVER).children}
@@ -358,8 +369,12 @@ def test_a_large_input_stays_within_the_profile(bench: Bench, home: Path, pool: 
 
 def _documents(store: Store) -> set[str]:
     """Keys of what can be found."""
+    return {key for (key,) in _asked(store, "SELECT key FROM document WHERE deleted_at IS NULL")}
+
+
+def _asked(store: Store, sql: str, *values: str) -> list[Any]:
     with contextlib.closing(open_reader(store.path)) as db:
-        return {key for (key,) in db.execute("SELECT key FROM document WHERE deleted_at IS NULL")}
+        return db.execute(sql, values).fetchall()
 
 
 class Way:

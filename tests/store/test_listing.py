@@ -55,6 +55,26 @@ def test_what_a_complete_listing_does_not_name_is_gone(store: Store, notes: Atte
     assert len(search(store.path, "alpha")) == 2
 
 
+def test_what_a_complete_listing_could_not_look_at_is_not_gone(store: Store, notes: Attempts) -> None:
+    for key in ("a", "closed/b", "closed/sub/c", "closed", "closedish/d"):
+        notes.hold(key, f"words of {key}")
+    listing = notes.discover(
+        unit("a"),
+        Document(key="own", text="landed by the listing itself"),
+        Listing(complete=True, unread=["closed/", "nowhere/"]),
+    )
+    landed = notes.land(listing)
+    assert (landed.complete, landed.unread) == (True, ["closed/", "nowhere/"])
+    assert counts(landed) == {"new": 1, "unchanged": 1, "deleted": 2}
+    assert notes.land(listing).unread == landed.unread, "told again when it lands again"
+    held = set(rows(store, "SELECT key FROM document WHERE deleted_at IS NULL"))
+    assert held == {"a", "closed/b", "closed/sub/c", "own"}
+    landed = notes.land(notes.discover(unit("a"), Listing(complete=True, unread=["closed/"])))
+    assert counts(landed) == {"unchanged": 1}, "what the listing landed itself may have been found there"
+    landed = notes.land(notes.discover(unit("a"), Listing(complete=True)))
+    assert counts(landed) == {"unchanged": 1, "deleted": 3}
+
+
 def test_what_is_gone_is_gone_though_the_clock_was_set_back_by_years(store: Store, notes: Attempts) -> None:
     notes.hold("a", "alpha")
     landed = notes.land(notes.discover(Listing(complete=True), started_at=time.time() - 3e8))
