@@ -24,7 +24,8 @@ from farm import home as homes
 from farm.core.admission import Budget
 from farm.core.job import Event
 from farm.deliveries import Deliveries
-from farm.dispatcher import PRESSED, Dispatcher
+from farm.dispatch.dispatcher import Dispatcher
+from farm.dispatch.pressure import PRESSED
 from farm.errors import DiskFull, FarmError, NotPossible
 from farm.intake import Request, admit
 from farm.lander import Lander

@@ -21,7 +21,7 @@ LAYERS = (
     "settings",
     "ledger workers store triggers",
     "sources intake settle lander",
-    "operations recovery dispatcher deliveries",
+    "operations recovery dispatch deliveries",
     "supervisor",
     "doctor backup trial",
     "cli web",

@@ -62,14 +62,14 @@ BUGS = (
         "kills",
         (
             (
-                "farm/dispatcher.py",
+                "farm/dispatch/settling.py",
                 "                    self._land(flight, ending)\n",
                 "                    self._land(flight, ending)\n"
                 "                    if flight.specs[ending.job_id].stage is Stage.EXTRACT:\n"
                 "                        succeeded.append(ending)\n",
             ),
             (
-                "farm/dispatcher.py",
+                "farm/dispatch/settling.py",
                 "self.settler.succeeded([ending for _, ending in landed])",
                 "self.settler.succeeded([e for _, e in landed if self.ledger.facts([e.job_id])[e.job_id].state"
                 ' == "running"])',
@@ -191,12 +191,12 @@ BUGS = (
         "kills",
         (
             (
-                "farm/dispatcher.py",
-                "        request.answer.set_result(request.result)\n",
-                "        request.answer.done() or request.answer.set_result(request.result)\n",
+                "farm/dispatch/inbox.py",
+                "            self.answer.set_result(self.result)\n",
+                "            self.answer.done() or self.answer.set_result(self.result)\n",
             ),
             (
-                "farm/dispatcher.py",
+                "farm/dispatch/dispatcher.py",
                 "                request.result = request.act()\n",
                 "                request.result = request.act()\n"
                 "                request.answer.set_result(request.result)\n",
@@ -230,7 +230,7 @@ BUGS = (
         "kills",
         (
             (
-                "farm/dispatcher.py",
+                "farm/dispatch/settling.py",
                 "        for result, ending in self.lander.poll():\n",
                 "        for result, ending in self.lander.poll():\n"
                 "            self.ledger.count_documents(ending.job_id, new=result.new)\n",
@@ -261,7 +261,7 @@ BUGS = (
     Bug(
         "jobs that a dead worker had not begun are forgotten",
         "deaths",
-        (("farm/dispatcher.py", "            self._give_back(flight, finished.unstarted)\n", ""),),
+        (("farm/dispatch/settling.py", "            self._give_back(flight, finished.unstarted)\n", ""),),
         40,
         r"not within.*(those that die|idle farm|work after)|doctor|cells",
     ),
@@ -308,7 +308,7 @@ BUGS = (
     Bug(
         "a clock that is set back is not noticed by the queue",
         "clocks",
-        (("farm/dispatcher.py", "            self.ledger.set_back(now)\n", "            pass\n"),),
+        (("farm/dispatch/dispatcher.py", "            self.ledger.set_back(now)\n", "            pass\n"),),
         4,
         r"not within.*idle farm",
     ),

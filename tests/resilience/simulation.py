@@ -26,7 +26,8 @@ from farm.core.admission import Budget
 from farm.core.job import Event, Priority, RunType
 from farm.core.profile import MIB, Profile
 from farm.core.retry import CLASSES, RetryPolicy, Strategy
-from farm.dispatcher import Dispatcher, Request
+from farm.dispatch.dispatcher import Dispatcher
+from farm.dispatch.inbox import Request
 from farm.errors import FarmError
 from farm.ledger.ledger import Ledger
 from farm.operations import Operations

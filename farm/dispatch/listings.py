@@ -1,0 +1,82 @@
+"""Listings that have landed and whose units become jobs, step by step, so that other work gets its turn."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from farm.core.job import Ending, Stage
+from farm.ledger.ledger import Ledger, NewJob
+from farm.sources import Source
+from farm.store.landing import Child, Landed
+
+CHILDREN_AT_ONCE = 2_000
+"""A listing's children are submitted in steps of so many."""
+FIRST_CHILDREN = 256
+"""The first step is short: cells work on it while the next is written."""
+
+
+@dataclass(slots=True)
+class Unfolding:
+    """One listing."""
+
+    landed: Landed
+    ending: Ending
+    children: Iterator[Sequence[Child]]
+    step: Sequence[Child] | None = None
+    """Taken from `children`, and not yet committed."""
+    over: bool = False
+
+
+class Listings:
+    """One at a time, in the order they landed."""
+
+    def __init__(self, ledger: Ledger, sources: Mapping[str, Source]) -> None:
+        self._ledger = ledger
+        self._sources = sources
+        self._waiting: deque[Unfolding] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, landed: Landed, ending: Ending) -> None:
+        chunks = landed.children.chunks(CHILDREN_AT_ONCE, FIRST_CHILDREN)
+        self._waiting.append(Unfolding(landed, ending, chunks))
+
+    def step(self) -> tuple[Landed, Ending] | None:
+        """Submit the next children of the first one, in the caller's transaction; the listing that has no more."""
+        if not self._waiting:
+            return None
+        listing = self._waiting[0]
+        job = self._ledger.facts([listing.ending.job_id])[listing.ending.job_id]
+        source = self._sources.get(job.source)
+        if listing.step is None and source:
+            listing.step = next(listing.children, None)
+        if listing.step is not None and source:
+            self._ledger.submit(
+                job.run_id,
+                job.source,
+                [NewJob(Stage.EXTRACT, child.key, child.version, child.payload) for child in listing.step],
+                max(int(source.settings.priority), job.priority),
+                cause=f"listed by job {job.id}",
+                listed=True,
+            )
+            return None
+        if listing.landed.complete:
+            self._ledger.cancel_unlisted(job.source, listing.ending.attempt_id, listing.landed.unread)
+        listing.over = True
+        return listing.landed, listing.ending
+
+    def committed(self) -> None:
+        if self._waiting:
+            self._waiting[0].step = None
+            if self._waiting[0].over:
+                self._waiting.popleft()
+
+    def undone(self) -> bool:
+        """The transaction did not happen; whether the first listing had come to its end in it."""
+        if not self._waiting or not self._waiting[0].over:
+            return False
+        self._waiting[0].over = False
+        return True
