@@ -1,0 +1,39 @@
+"""What a piece of work takes, by the clock and in CPU time: other programs on the machine move the latter far less."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psutil
+
+
+@dataclass
+class Effort:
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+
+
+@contextlib.contextmanager
+def measured() -> Iterator[Effort]:
+    """Filled in when the block is left: CPU of this process and of everything below it."""
+    effort = Effort()
+    cpu_s = used_s()
+    began = time.perf_counter()
+    yield effort
+    effort.wall_s = time.perf_counter() - began
+    effort.cpu_s = used_s() - cpu_s
+
+
+def used_s() -> float:
+    """CPU seconds of this process and of everything below it, those included that have ended there."""
+    me = psutil.Process()
+    own = me.cpu_times()
+    seconds = own.user + own.system
+    for process in me.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            seconds += times.user + times.system + times.children_user + times.children_system
+    return float(seconds)

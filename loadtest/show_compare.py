@@ -1,0 +1,95 @@
+"""The comparison for a person at a terminal: figures, what each does not do, and one line for each peer and work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from loadtest.compare import NOOP, REAL
+from loadtest.figures import median
+from loadtest.peers import FLOOR
+
+
+def show(found: dict[str, Any], console: Console) -> None:
+    if found[NOOP]["values"]:
+        _noops(found[NOOP]["values"], console)
+    if found[REAL]["values"]:
+        _reads(found, console)
+    busy = found["busy_before_cores"]
+    console.print(
+        f"{found['workers']} workers each, {found['repetitions']} turns; before them others took"
+        f" {median(busy):.2f} of {found['machine']['cores']} cores (most {max(busy):.2f})",
+        style="dim",
+    )
+    for name, said in found["peers"].items():
+        console.print(f"\n{name}", style="bold")
+        for lack in said["lacks"]:
+            console.print(f"  - {lack}", style="dim", highlight=False)
+        for offer in said["offers"]:
+            console.print(f"  + {offer}", style="dim", highlight=False)
+    console.print()
+    for line in lines(found):
+        console.print(line, highlight=False)
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """One for each peer and work, and one for each peer that could not take part."""
+    said = []
+    for name, kinds in found[NOOP]["ratios"].items():
+        work, through = kinds["work"], kinds["through"]
+        spread = f"{work['least']:.2f}x to {work['most']:.2f}x"
+        said.append(
+            f"farm vs {name} (no-op): {work['median']:.2f}x  (turns {spread};"
+            f" with enqueueing {through['median']:.2f}x)"
+        )
+    for name, kinds in found[REAL]["ratios"].items():
+        said.append(_time(name, kinds))
+    floor = found["floor"]
+    if floor in found[REAL]["ratios"]:
+        said.append(_time("floor", found[REAL]["ratios"][floor]) + f", which is {floor}")
+    return said + [f"farm vs {name}: not compared, {why}" for name, why in found["left_out"].items()]
+
+
+def _time(name: str, kinds: dict[str, Any]) -> str:
+    wall, cpu = kinds["wall_s"], kinds["cpu_s"]
+    spread = f"{wall['least']:.2f}x to {wall['most']:.2f}x"
+    return f"farm vs {name} (real): {wall['median']:.2f}x the time  (turns {spread}; {cpu['median']:.2f}x the CPU)"
+
+
+def _noops(values: dict[str, Any], console: Console) -> None:
+    table = Table(
+        "no-op jobs/s", "at work (median, least, most)", "enqueue (median)", "both (median)", box=box.SIMPLE
+    )
+    for name, rates in values.items():
+        work, enqueue = rates["work"], rates.get("enqueue")
+        table.add_row(
+            name + (" (floor)" if name in FLOOR else ""),
+            f"{median(work):,.0f}, {min(work):,.0f}, {max(work):,.0f}",
+            f"{median(enqueue):,.0f}" if enqueue else "none",
+            f"{median(rates['through']):,.0f}",
+        )
+    console.print(table)
+
+
+def _reads(found: dict[str, Any], console: Console) -> None:
+    table = Table(
+        "real documents",
+        "documents/s (median, least, most)",
+        "CPU ms a document (median, least, most)",
+        "documents",
+        box=box.SIMPLE,
+    )
+    for name, seconds in found[REAL]["values"].items():
+        rates = [1 / s for s in seconds["wall_s"]]
+        cpu_ms = [s * 1000 for s in seconds["cpu_s"]]
+        count = found[REAL]["turns"][name][0]["documents"]
+        table.add_row(
+            name + (" (floor)" if name in FLOOR else ""),
+            f"{median(rates):,.0f}, {min(rates):,.0f}, {max(rates):,.0f}",
+            f"{median(cpu_ms):.2f}, {min(cpu_ms):.2f}, {max(cpu_ms):.2f}",
+            f"{count:,.0f}",
+        )
+    console.print(table)
