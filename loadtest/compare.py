@@ -4,6 +4,7 @@ does falls on all of them. Medians and spread; one line for each peer and work a
 from __future__ import annotations
 
 import gc
+import math
 import sqlite3
 import tempfile
 import time
@@ -37,6 +38,8 @@ class Plan:
     documents: int = 2_000
     repetitions: int = 5
     patience_s: float = 0.0
+    within_s: float = math.inf
+    """After the first repetition, another one is begun only when it would end by then."""
 
 
 @dataclass
@@ -62,25 +65,32 @@ class Turns:
 def compare(plan: Plan, *, say: Console | None = None) -> dict[str, Any]:
     """Everything that was found, ready for JSON. A peer that cannot run is in `left_out`, with the reason."""
     say = say or Console(stderr=True)
+    began = time.monotonic()
     turns = Turns()
     with tempfile.TemporaryDirectory(prefix="loadtest-") as folder:
         present = dict(_present(plan, turns.left_out))
         folders = _lay_down(plan, present, Path(folder)) if REAL in plan.works else {}
         for name, why in turns.left_out.items():
             say.print(f"{name} is left out: {why}")
-        for repetition in range(plan.repetitions):
+        repetition, longest_s = 0, 0.0
+        while repetition < plan.repetitions and time.monotonic() - began + longest_s < plan.within_s:
+            repetition_began = time.monotonic()
             for work in plan.works:
-                turns.busy.append(quiet(plan.patience_s))
                 names = list(present) if repetition % 2 == 0 else list(reversed(present))
                 for name in names:
                     if name in turns.left_out:
                         continue
+                    turns.busy.append(quiet(plan.patience_s))
                     said = _turn(work, name, present[name], plan, folders, turns)
                     say.print(f"{repetition + 1}/{plan.repetitions}  {work:<6} {name:<16} {said}")
+            repetition += 1
+            longest_s = max(longest_s, time.monotonic() - repetition_began)
+        if repetition < plan.repetitions:
+            say.print(f"the time is up after {repetition} of {plan.repetitions} repetitions")
     return {
         "machine": machine(),
         "workers": plan.workers,
-        "repetitions": plan.repetitions,
+        "repetitions": repetition,
         "busy_before_cores": turns.busy,
         "documents": {str(f.documents): f.bytes for share, f in folders.items() if share},
         "peers": {n: {"lacks": list(p.LACKS), "offers": list(p.OFFERS)} for n, p in present.items()},
@@ -91,8 +101,8 @@ def compare(plan: Plan, *, say: Console | None = None) -> dict[str, Any]:
     }
 
 
-def quiet(patience_s: float, look_s: float = 1.0) -> float:
-    """Wait until others take less than a fifth of a core for a second; the cores they took at the last look."""
+def quiet(patience_s: float, look_s: float = 0.5) -> float:
+    """Wait until others take less than a fifth of a core for a moment; the cores they took at the last look."""
     deadline = time.monotonic() + patience_s
     while True:
         taken = sum(psutil.cpu_percent(look_s, percpu=True)) / 100
@@ -147,7 +157,10 @@ def _turn(
     (turns.noop if work == NOOP else turns.real).setdefault(name, []).append(found)
     if work == NOOP:
         return f"{found['work']:>9,.0f} jobs/s"
-    return f"{found['wall_s']:>9.2f} s, {found['cpu_s']:.2f} s of CPU, {found['documents']:,.0f} documents"
+    return (
+        f"{found['wall_s']:>9.2f} s, {found['cpu_s']:.2f} s of CPU, {found['documents']:,.0f} documents;"
+        f" others took {found['others_cores']:.2f} cores"
+    )
 
 
 def noops(queue: Peer, jobs: int) -> dict[str, float]:
@@ -159,9 +172,14 @@ def noops(queue: Peer, jobs: int) -> dict[str, float]:
 
 
 def reads(queue: Peer, folder: Folder, warm: Folder) -> dict[str, float]:
-    """Seconds by the clock and of CPU time."""
+    """Seconds by the clock and of CPU time, and the cores that other programs took meanwhile."""
     effort = queue.read(folder.path, warm.path)
-    return {"wall_s": effort.wall_s, "cpu_s": effort.cpu_s, "documents": folder.documents}
+    return {
+        "wall_s": effort.wall_s,
+        "cpu_s": effort.cpu_s,
+        "others_cores": effort.others_cores,
+        "documents": folder.documents,
+    }
 
 
 def check(store: Path, folder: Folder) -> None:

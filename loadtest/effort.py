@@ -14,17 +14,26 @@ import psutil
 class Effort:
     wall_s: float = 0.0
     cpu_s: float = 0.0
+    others_cores: float = 0.0
+    """What programs that have no part in it took of the machine meanwhile."""
 
 
 @contextlib.contextmanager
 def measured() -> Iterator[Effort]:
     """Filled in when the block is left: CPU of this process and of everything below it."""
     effort = Effort()
-    cpu_s = used_s()
+    cpu_s, machine_s = used_s(), machine_used_s()
     began = time.perf_counter()
     yield effort
     effort.wall_s = time.perf_counter() - began
     effort.cpu_s = used_s() - cpu_s
+    effort.others_cores = max(0.0, machine_used_s() - machine_s - effort.cpu_s) / effort.wall_s
+
+
+def machine_used_s() -> float:
+    """CPU seconds of all programs."""
+    all_ = psutil.cpu_times()
+    return float(sum(all_) - all_.idle - all_.iowait - all_.guest - all_.guest_nice)
 
 
 def used_s() -> float:

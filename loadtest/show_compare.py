@@ -40,10 +40,10 @@ def lines(found: dict[str, Any]) -> list[str]:
     said = []
     for name, kinds in found[NOOP]["ratios"].items():
         work, through = kinds["work"], kinds["through"]
-        spread = f"{work['least']:.2f}x to {work['most']:.2f}x"
+        spread = f"{times(work['least'])} to {times(work['most'])}"
         said.append(
-            f"farm vs {name} (no-op): {work['median']:.2f}x  (turns {spread};"
-            f" with enqueueing {through['median']:.2f}x)"
+            f"farm vs {name} (no-op): {times(work['median'])}  (turns {spread};"
+            f" with enqueueing {times(through['median'])})"
         )
     for name, kinds in found[REAL]["ratios"].items():
         said.append(_time(name, kinds))
@@ -55,8 +55,17 @@ def lines(found: dict[str, Any]) -> list[str]:
 
 def _time(name: str, kinds: dict[str, Any]) -> str:
     wall, cpu = kinds["wall_s"], kinds["cpu_s"]
-    spread = f"{wall['least']:.2f}x to {wall['most']:.2f}x"
-    return f"farm vs {name} (real): {wall['median']:.2f}x the time  (turns {spread}; {cpu['median']:.2f}x the CPU)"
+    spread = f"{times(wall['least'])} to {times(wall['most'])}"
+    return f"farm vs {name} (real): {times(wall['median'])} the time  (turns {spread}; {times(cpu['median'])} the CPU)"
+
+
+def times(ratio: float) -> str:
+    """Two decimals, or two digits of what is very small.
+
+    >>> times(4.214), times(0.00234)
+    ('4.21x', '0.0023x')
+    """
+    return f"{ratio:.2f}x" if ratio >= 0.1 else f"{ratio:.2g}x"
 
 
 def _noops(values: dict[str, Any], console: Console) -> None:
@@ -80,16 +89,19 @@ def _reads(found: dict[str, Any], console: Console) -> None:
         "documents/s (median, least, most)",
         "CPU ms a document (median, least, most)",
         "documents",
+        "cores others took",
         box=box.SIMPLE,
     )
     for name, seconds in found[REAL]["values"].items():
         rates = [1 / s for s in seconds["wall_s"]]
         cpu_ms = [s * 1000 for s in seconds["cpu_s"]]
-        count = found[REAL]["turns"][name][0]["documents"]
+        turns = found[REAL]["turns"][name]
+        count = turns[0]["documents"]
         table.add_row(
             name + (" (floor)" if name in FLOOR else ""),
             f"{median(rates):,.0f}, {min(rates):,.0f}, {max(rates):,.0f}",
             f"{median(cpu_ms):.2f}, {min(cpu_ms):.2f}, {max(cpu_ms):.2f}",
             f"{count:,.0f}",
+            f"{median([turn['others_cores'] for turn in turns]):.2f}",
         )
     console.print(table)

@@ -19,7 +19,8 @@ class Queue(Brokered):
     LACKS: ClassVar[list[str]] = [
         "a task is deleted when it is taken: one whose worker dies is lost",
         "no record of attempts, outcomes or changes of state",
-        "no deadline that ends a hung task, no memory cap or budget; no fairness between sources",
+        "its timeout is an exception in the process, which code outside Python does not see; no memory cap or budget;"
+        " no fairness between sources",
     ]
     OFFERS: ClassVar[list[str]] = [
         "with Redis instead of SQLite it spans machines; threads and greenlets as workers; pipelines of tasks",
