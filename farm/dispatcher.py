@@ -43,6 +43,8 @@ T = TypeVar("T")
 
 CHILDREN_AT_ONCE = 2_000
 """A listing's children are submitted in steps of so many, so that other work gets its turn between them."""
+FIRST_CHILDREN = 256
+"""The first step is short: cells work on it while the next is written."""
 REPLAN_S = 1.0
 """How often a waiting lane is looked at again with nothing else happening: ageing and the budget move."""
 LOOK_S = 5.0
@@ -449,7 +451,7 @@ class Dispatcher:
             if result.malformed:
                 log(Name.LINES_REJECTED, job=ending.job_id, lines=result.rejected, first=result.malformed[0])
             if result.children or result.complete:
-                children = result.children.chunks(CHILDREN_AT_ONCE)
+                children = result.children.chunks(CHILDREN_AT_ONCE, FIRST_CHILDREN)
                 self._unfolding.append(Unfolding(result, ending, children))
             else:
                 self._landed.append((result, ending))

@@ -51,14 +51,14 @@ class Children:
                 file.write(_encode(child) + b"\n")
                 self._count += 1
 
-    def chunks(self, size: int = CHUNK) -> Iterator[list[Child]]:
-        """All of them, in lists of at most this many."""
-        position = 0
+    def chunks(self, size: int = CHUNK, first: int = 0) -> Iterator[list[Child]]:
+        """All of them, in lists of at most this many; the first list, when so told, of at most `first`."""
+        position, most = 0, min(first or size, size)
         while (file := self._file) is not None:
             with self._lock:
                 file.seek(position)
-                chunk = [_decode(line) for line in islice(file, size)]
-                position = file.tell()
+                chunk = [_decode(line) for line in islice(file, most)]
+                position, most = file.tell(), size
             if not chunk:
                 return
             yield chunk
