@@ -41,6 +41,15 @@ class Plan:
     within_s: float = math.inf
     """After the first repetition, another one is begun only when it would end by then."""
 
+    def goes_on(self, repetitions: int, end_s: float) -> bool:
+        """Whether another repetition is begun after so many; it would end at `end_s`.
+
+        >>> plan = Plan(repetitions=3, within_s=60.0)
+        >>> plan.goes_on(0, 99.0), plan.goes_on(1, 59.0), plan.goes_on(1, 61.0), plan.goes_on(3, 5.0)
+        (True, True, False, False)
+        """
+        return repetitions == 0 or (repetitions < self.repetitions and end_s < self.within_s)
+
 
 @dataclass
 class Folder:
@@ -73,7 +82,7 @@ def compare(plan: Plan, *, say: Console | None = None) -> dict[str, Any]:
         for name, why in turns.left_out.items():
             say.print(f"{name} is left out: {why}")
         repetition, longest_s = 0, 0.0
-        while repetition < plan.repetitions and time.monotonic() - began + longest_s < plan.within_s:
+        while plan.goes_on(repetition, time.monotonic() - began + longest_s):
             repetition_began = time.monotonic()
             for work in plan.works:
                 names = list(present) if repetition % 2 == 0 else list(reversed(present))

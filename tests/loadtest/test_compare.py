@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import json
 import os
 import subprocess
@@ -11,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from loadtest.compare import NOOP, REAL, per_document, rate, ratio, summary
+from loadtest.compare import NOOP, REAL, Plan, per_document, rate, ratio, summary
+from loadtest.compare import compare as run
 from loadtest.show_compare import lines
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,3 +134,18 @@ def test_a_peer_nobody_knows_is_refused(tmp_path: Path) -> None:
     done = compare(tmp_path, "--peers", "sidekiq")
     assert done.returncode == 2
     assert "no such peer: sidekiq" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["loadtest.compare", "loadtest.show_compare", "loadtest.figures"])
+def test_the_examples_in_the_documentation_are_right(name: str) -> None:
+    failed, tried = doctest.testmod(importlib.import_module(name))
+    assert failed == 0
+    assert tried
+
+
+def test_time_that_is_up_ends_a_comparison_after_its_first_repetition() -> None:
+    found = run(
+        Plan(names=("farm", "multiprocessing"), works=(NOOP,), jobs=100, repetitions=3, within_s=0.01)
+    )
+    assert found["repetitions"] == 1
+    assert len(found[NOOP]["turns"]["multiprocessing"]) == 1
