@@ -104,7 +104,7 @@ def compare(plan: Plan, *, say: Console | None = None) -> dict[str, Any]:
         "documents": {str(f.documents): f.bytes for share, f in folders.items() if share},
         "peers": {n: {"lacks": list(p.LACKS), "offers": list(p.OFFERS)} for n, p in present.items()},
         "left_out": turns.left_out,
-        NOOP: summary(turns.noop, dict.fromkeys(("work", "through", "enqueue"), rate)),
+        NOOP: summary(turns.noop, dict.fromkeys(("work", "through", "cpu_us", "enqueue"), rate)),
         REAL: summary(turns.real, dict.fromkeys(("wall_s", "cpu_s"), per_document)),
         "floor": min((n for n in FLOOR if n in turns.real), key=lambda n: _wall(turns.real[n]), default=None),
     }
@@ -165,7 +165,10 @@ def _turn(
             return turns.left_out[name]
     (turns.noop if work == NOOP else turns.real).setdefault(name, []).append(found)
     if work == NOOP:
-        return f"{found['work']:>9,.0f} jobs/s"
+        return (
+            f"{found['work']:>9,.0f} jobs/s, {found['cpu_us']:,.0f} µs of CPU each;"
+            f" others took {found['others_cores']:.2f} cores"
+        )
     return (
         f"{found['wall_s']:>9.2f} s, {found['cpu_s']:.2f} s of CPU, {found['documents']:,.0f} documents;"
         f" others took {found['others_cores']:.2f} cores"
@@ -173,10 +176,15 @@ def _turn(
 
 
 def noops(queue: Peer, jobs: int) -> dict[str, float]:
-    """Jobs a second: at work, enqueueing (where there is a queue), and both."""
+    """Jobs a second: at work, enqueueing (where there is a queue), and both; microseconds of CPU for each at work."""
     enqueue_s = queue.enqueue(jobs)
     work = queue.work()
-    found = {"work": work, "through": jobs / (enqueue_s + jobs / work)}
+    found = {
+        "work": work.rate,
+        "through": jobs / (enqueue_s + jobs / work.rate),
+        "cpu_us": work.cpu_us,
+        "others_cores": work.effort.others_cores,
+    }
     return found | ({"enqueue": jobs / enqueue_s} if enqueue_s else {})
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psutil
+
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+"""What the kernel counts CPU time in; less than this is taken for this."""
 
 
 @dataclass
@@ -18,6 +22,24 @@ class Effort:
     """What programs that have no part in it took of the machine meanwhile."""
 
 
+@dataclass(frozen=True)
+class Work:
+    """So many jobs, done with this effort."""
+
+    jobs: int
+    effort: Effort
+
+    @property
+    def rate(self) -> float:
+        """Jobs a second."""
+        return self.jobs / self.effort.wall_s
+
+    @property
+    def cpu_us(self) -> float:
+        """Microseconds of CPU time for each."""
+        return self.effort.cpu_s / self.jobs * 1e6
+
+
 @contextlib.contextmanager
 def measured() -> Iterator[Effort]:
     """Filled in when the block is left: CPU of this process and of everything below it."""
@@ -26,7 +48,7 @@ def measured() -> Iterator[Effort]:
     began = time.perf_counter()
     yield effort
     effort.wall_s = time.perf_counter() - began
-    effort.cpu_s = used_s() - cpu_s
+    effort.cpu_s = max(used_s() - cpu_s, TICK_S)
     effort.others_cores = max(0.0, machine_used_s() - machine_s - effort.cpu_s) / effort.wall_s
 
 

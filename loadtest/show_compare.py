@@ -15,7 +15,7 @@ from loadtest.peers import FLOOR
 
 def show(found: dict[str, Any], console: Console) -> None:
     if found[NOOP]["values"]:
-        _noops(found[NOOP]["values"], console)
+        _noops(found, console)
     if found[REAL]["values"]:
         _reads(found, console)
     busy = found["busy_before_cores"]
@@ -39,11 +39,11 @@ def lines(found: dict[str, Any]) -> list[str]:
     """One for each peer and work, and one for each peer that could not take part."""
     said = []
     for name, kinds in found[NOOP]["ratios"].items():
-        work, through = kinds["work"], kinds["through"]
+        work, through, cpu = kinds["work"], kinds["through"], kinds["cpu_us"]
         spread = f"{times(work['least'])} to {times(work['most'])}"
         said.append(
             f"farm vs {name} (no-op): {times(work['median'])}  (turns {spread};"
-            f" with enqueueing {times(through['median'])})"
+            f" with enqueueing {times(through['median'])}; {times(cpu['median'])} the CPU)"
         )
     for name, kinds in found[REAL]["ratios"].items():
         said.append(_time(name, kinds))
@@ -68,17 +68,25 @@ def times(ratio: float) -> str:
     return f"{ratio:.2f}x" if ratio >= 0.1 else f"{ratio:.2g}x"
 
 
-def _noops(values: dict[str, Any], console: Console) -> None:
+def _noops(found: dict[str, Any], console: Console) -> None:
     table = Table(
-        "no-op jobs/s", "at work (median, least, most)", "enqueue (median)", "both (median)", box=box.SIMPLE
+        "no-op jobs/s",
+        "at work (median, least, most)",
+        "enqueue (median)",
+        "both (median)",
+        "CPU µs a job",
+        "cores others took",
+        box=box.SIMPLE,
     )
-    for name, rates in values.items():
+    for name, rates in found[NOOP]["values"].items():
         work, enqueue = rates["work"], rates.get("enqueue")
         table.add_row(
             name + (" (floor)" if name in FLOOR else ""),
             f"{median(work):,.0f}, {min(work):,.0f}, {max(work):,.0f}",
             f"{median(enqueue):,.0f}" if enqueue else "none",
             f"{median(rates['through']):,.0f}",
+            f"{median(rates['cpu_us']):,.3g}",
+            f"{median([turn['others_cores'] for turn in found[NOOP]['turns'][name]]):.2f}",
         )
     console.print(table)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
-from loadtest.effort import Effort
+from loadtest.effort import Effort, Work
 
 NAMES = ("farm", "multiprocessing", "pebble", "huey", "celery", "dramatiq", "rq")
 FLOOR = ("pebble", "multiprocessing")
@@ -47,8 +47,8 @@ class Peer(Protocol):
         None of them may begin. What keeps no queue returns 0.
         """
 
-    def work(self) -> float:
-        """Let its workers do all of them; jobs a second, once they are at work (start-up does not count)."""
+    def work(self) -> Work:
+        """Let its workers do all of them; counted once they are at work (start-up does not count)."""
 
     def read(self, folder: Path, warm: Path) -> Effort:
         """Read every document in `folder`: what it takes until all rows and their index are committed.

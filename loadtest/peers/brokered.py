@@ -11,7 +11,7 @@ from typing import Any
 
 from farm.connector import Unit
 from loadtest import reading
-from loadtest.effort import Effort, measured
+from loadtest.effort import Effort, Work, measured
 from loadtest.farmhouse import until
 from loadtest.programs import Workers
 from loadtest.redis import Redis
@@ -55,14 +55,15 @@ class Brokered(ABC):
         self.put_noops(jobs)
         return time.perf_counter() - began
 
-    def work(self) -> float:
+    def work(self) -> Work:
         """From the first job that is seen to be done until none is left."""
         whole = self.left()
         self._begin()
         until(lambda: self._left() < whole, 60, "the workers have begun", every_s=0.002)
-        began, first = time.perf_counter(), self.left()
-        until(lambda: self._left() == 0, WORK_S, "all jobs are done")
-        return first / (time.perf_counter() - began)
+        first = self.left()
+        with measured() as effort:
+            until(lambda: self._left() == 0, WORK_S, "all jobs are done")
+        return Work(first, effort)
 
     def read(self, folder: Path, warm: Path) -> Effort:
         self._begin(warm)

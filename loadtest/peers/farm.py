@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from loadtest.effort import Effort, measured
+from loadtest.effort import Effort, Work, measured
 from loadtest.farmhouse import Farmhouse, until
 from loadtest.reading import SOURCE
 
@@ -43,13 +43,13 @@ class Queue:
             farm.ask("submit", source="noop", jobs=some)
         return time.perf_counter() - began
 
-    def work(self) -> float:
+    def work(self) -> Work:
         assert self.farm is not None
         farm, jobs = self.farm, self.farm.open_jobs()
-        began = time.perf_counter()
-        farm.ask("resume_source", name="noop")
-        until(lambda: farm.open_jobs() == 0, 600, "all jobs are over")
-        return jobs / (time.perf_counter() - began)
+        with measured() as effort:
+            farm.ask("resume_source", name="noop")
+            until(lambda: farm.open_jobs() == 0, 600, "all jobs are over")
+        return Work(jobs, effort)
 
     def read(self, folder: Path, warm: Path) -> Effort:
         sources: dict[str, object] = {

@@ -10,6 +10,8 @@ from loadtest.peers.pools import Pooled
 
 
 class Queue(Pooled):
+    SHARE = 40.0
+
     def start(self) -> None:
         self._pool = multiprocessing.get_context("forkserver").Pool(self.count)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Any, ClassVar
 
 from farm.connector import Unit
 from loadtest import reading
-from loadtest.effort import Effort, measured
+from loadtest.effort import Effort, Work, measured
 
 NOOPS_AT_ONCE = 1_024
 FILES_AT_ONCE = 8
@@ -46,11 +45,11 @@ class Pooled(ABC):
         self._jobs = jobs
         return 0.0
 
-    def work(self) -> float:
+    def work(self) -> Work:
         self._all(noop, range(self.count * 100), 1)  # the workers are there
-        began = time.perf_counter()
-        self._all(noop, range(self._jobs), NOOPS_AT_ONCE)
-        return self._jobs / (time.perf_counter() - began)
+        with measured() as effort:
+            self._all(noop, range(self._jobs), NOOPS_AT_ONCE)
+        return Work(self._jobs, effort)
 
     def read(self, folder: Path, warm: Path) -> Effort:
         self._all(_warm, [str(warm)] * self.count * 4, 1)

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def found(noop: dict[str, Any], real: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {
-        NOOP: summary(noop, dict.fromkeys(("work", "through", "enqueue"), rate)),
+        NOOP: summary(noop, dict.fromkeys(("work", "through", "cpu_us", "enqueue"), rate)),
         REAL: summary(real, dict.fromkeys(("wall_s", "cpu_s"), per_document)),
         "left_out": {},
         "floor": None,
@@ -39,7 +39,10 @@ def test_a_peer_that_failed_in_its_second_turn_is_compared_by_its_first() -> Non
 
 
 def test_one_line_for_each_peer_and_work() -> None:
-    noop = {"farm": [{"work": 8.0, "through": 4.0, "enqueue": 9.0}], "huey": [{"work": 2.0, "through": 2.0}]}
+    noop = {
+        "farm": [{"work": 8.0, "through": 4.0, "cpu_us": 9.0, "enqueue": 9.0}],
+        "huey": [{"work": 2.0, "through": 2.0, "cpu_us": 18.0}],
+    }
     real = {
         "farm": [{"wall_s": 2.2, "cpu_s": 4.0, "documents": 100}],
         "pebble": [{"wall_s": 2.0, "cpu_s": 4.0, "documents": 100}],
@@ -55,17 +58,17 @@ def test_one_line_for_each_peer_and_work() -> None:
         "farm vs floor (real): 1.10x the time",
         "farm vs celery: not compared, the package celery is not installed",
     ]
-    assert "with enqueueing 2.00x" in said[0]
+    assert "with enqueueing 2.00x; 0.50x the CPU" in said[0]
     assert said[3].endswith(", which is pebble")
 
 
 def test_a_pool_has_no_rate_of_enqueueing() -> None:
     noop = {
-        "farm": [{"work": 8.0, "through": 4.0, "enqueue": 9.0}],
-        "pebble": [{"work": 80.0, "through": 80.0}],
+        "farm": [{"work": 8.0, "through": 4.0, "cpu_us": 9.0, "enqueue": 9.0}],
+        "pebble": [{"work": 80.0, "through": 80.0, "cpu_us": 1.0}],
     }
     ratios = found(noop, {})[NOOP]["ratios"]["pebble"]
-    assert ratios.keys() == {"work", "through"}
+    assert ratios.keys() == {"work", "through", "cpu_us"}
     assert ratios["work"]["median"] == pytest.approx(0.1)
 
 
