@@ -112,6 +112,7 @@ def compare(
     found = compared(Plan(names, chosen, workers, jobs, documents, repetitions, patience, within_s))
     out.mkdir(parents=True, exist_ok=True)
     (out / "compare.json").write_text(json.dumps(found, indent=2))
+    (out / "compare.html").write_text(comparison(found), encoding="utf-8")
     show_comparison(found, console())
     sys.exit(1 if found["left_out"] else 0)
 

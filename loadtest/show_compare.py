@@ -20,8 +20,8 @@ def show(found: dict[str, Any], console: Console) -> None:
         _reads(found, console)
     busy = found["busy_before_cores"]
     console.print(
-        f"{found['workers']} workers each, {found['repetitions']} turns; before them others took"
-        f" {median(busy):.2f} of {found['machine']['cores']} cores (most {max(busy):.2f})",
+        f"Medians of {found['repetitions']} turns, {found['workers']} workers each. Others: cores that other programs"
+        f" took during a turn; before one {median(busy):.2f} of {found['machine']['cores']}.",
         style="dim",
     )
     for name, said in found["peers"].items():
@@ -71,45 +71,61 @@ def times(ratio: float) -> str:
 def _noops(found: dict[str, Any], console: Console) -> None:
     table = Table(
         "no-op jobs/s",
-        "at work (median, least, most)",
-        "enqueue (median)",
-        "both (median)",
+        "at work",
+        "least",
+        "most",
+        "enqueue",
+        "both",
         "CPU µs a job",
-        "cores others took",
+        "others",
         box=box.SIMPLE,
     )
     for name, rates in found[NOOP]["values"].items():
         work, enqueue = rates["work"], rates.get("enqueue")
+        cpu_us = median(rates["cpu_us"])
         table.add_row(
-            name + (" (floor)" if name in FLOOR else ""),
-            f"{median(work):,.0f}, {min(work):,.0f}, {max(work):,.0f}",
-            f"{median(enqueue):,.0f}" if enqueue else "none",
+            _label(name),
+            *(f"{value:,.0f}" for value in (median(work), min(work), max(work))),
+            f"{median(enqueue):,.0f}" if enqueue else "",
             f"{median(rates['through']):,.0f}",
-            f"{median(rates['cpu_us']):,.3g}",
-            f"{median([turn['others_cores'] for turn in found[NOOP]['turns'][name]]):.2f}",
+            f"{cpu_us:,.0f}" if cpu_us >= 10 else f"{cpu_us:.2g}",
+            _others(found[NOOP]["turns"][name]),
         )
     console.print(table)
 
 
 def _reads(found: dict[str, Any], console: Console) -> None:
     table = Table(
-        "real documents",
-        "documents/s (median, least, most)",
-        "CPU ms a document (median, least, most)",
-        "documents",
-        "cores others took",
+        *(
+            "documents/s",
+            "median",
+            "least",
+            "most",
+            "CPU ms a document",
+            "least",
+            "most",
+            "documents",
+            "others",
+        ),
         box=box.SIMPLE,
     )
     for name, seconds in found[REAL]["values"].items():
         rates = [1 / s for s in seconds["wall_s"]]
         cpu_ms = [s * 1000 for s in seconds["cpu_s"]]
         turns = found[REAL]["turns"][name]
-        count = turns[0]["documents"]
         table.add_row(
-            name + (" (floor)" if name in FLOOR else ""),
-            f"{median(rates):,.0f}, {min(rates):,.0f}, {max(rates):,.0f}",
-            f"{median(cpu_ms):.2f}, {min(cpu_ms):.2f}, {max(cpu_ms):.2f}",
-            f"{count:,.0f}",
-            f"{median([turn['others_cores'] for turn in turns]):.2f}",
+            _label(name),
+            *(f"{value:,.0f}" for value in (median(rates), min(rates), max(rates))),
+            *(f"{value:.2f}" for value in (median(cpu_ms), min(cpu_ms), max(cpu_ms))),
+            f"{turns[0]['documents']:,.0f}",
+            _others(turns),
         )
     console.print(table)
+
+
+def _label(name: str) -> str:
+    return name + (" (floor)" if name in FLOOR else "")
+
+
+def _others(turns: list[dict[str, float]]) -> str:
+    return f"{median([turn['others_cores'] for turn in turns]):.2f}"

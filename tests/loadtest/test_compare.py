@@ -120,6 +120,7 @@ def test_a_tiny_comparison_ends_in_a_file_and_a_line_for_each(tmp_path: Path) ->
     assert written["floor"] == "multiprocessing"
     assert len(written[REAL]["turns"]["huey"]) == 1
     assert written["busy_before_cores"]
+    assert "multiprocessing" in (tmp_path / "compare.html").read_text()
 
 
 def test_a_peer_that_cannot_run_is_named_and_the_others_go_on(tmp_path: Path) -> None:
