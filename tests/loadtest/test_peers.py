@@ -47,7 +47,8 @@ def test_a_peer_does_all_its_jobs(name: str, tmp_path: Path) -> None:
         found = noops(queue, 20 if name == "rq" else 200)
     finally:
         queue.close()
-    assert all(rate > 0 for rate in found.values())
+    assert found.pop("others_cores") >= 0
+    assert all(figure > 0 for figure in found.values())
     assert ("enqueue" in found) == (name not in FLOOR)
 
 
