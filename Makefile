@@ -61,7 +61,7 @@ format: $(VENV)/dev.stamp ## bring the code into shape
 loadtest: $(VENV)/dev.stamp ## measure the farm on this machine: SCENARIO=noop (or another, or all)
 	@$(BIN)/python -m loadtest run $(or $(SCENARIO),noop) $(ARGS)
 
-loadtest-compare: $(VENV)/dev.stamp ## the same work through other queues, in turn; QUICK=1 for fewer turns
+loadtest-compare: $(VENV)/dev.stamp ## the same work through other queues, in turn; QUICK=1: five minutes
 	@$(BIN)/python -m loadtest compare $(if $(QUICK),--quick) $(ARGS)
 
 # So many kills of the farm, and of each other fault as many as go with them: 1000 take hours.
@@ -96,6 +96,6 @@ $(VENV)/documents.stamp: pyproject.toml $(VENV)/python.stamp
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml $(VENV)/documents.stamp
-	@echo "installing what the tests need"
-	@$(PIP) install --editable '.[$(EXTRAS),dev]'
+	@echo "installing what the tests need, and what the farm is compared with"
+	@$(PIP) install --editable '.[$(EXTRAS),dev,loadtest]'
 	@touch $@

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 from pathlib import Path
@@ -12,10 +13,13 @@ import click
 from loadtest import record, report, scenario
 from loadtest.page import page
 from loadtest.page.comparison import comparison
+from loadtest.peers import NAMES
 from loadtest.scenario import Scenario
 from loadtest.show import console, show
 
 OUT = Path("loadtest-results")
+QUICK_JOBS = 10_000
+QUICK_S = 270.0
 
 
 @click.group(invoke_without_command=True)
@@ -65,28 +69,52 @@ def list_scenarios() -> None:
 
 
 @main.command()
-@click.option("--peers", default="farm,huey", help="Which, separated by commas.")
+@click.option(
+    "--peers", default=",".join(NAMES), help="Which, separated by commas; the farm is always there."
+)
+@click.option("--works", default="no-op,real", help="Which: no-op, real, or both.")
 @click.option("--workers", default=2, help="Worker processes of each.")
-@click.option("--jobs", default=40_000, help="No-op jobs of each repetition; a slower peer gets fewer.")
-@click.option("--repetitions", default=7, help="Of each, taking turns.")
+@click.option("--jobs", default=40_000, help="No-op jobs of the farm in each turn; a slower peer gets fewer.")
+@click.option("--documents", default=2_000, help="Real documents to read in each turn; RQ gets a tenth.")
+@click.option("--repetitions", default=7, help="Turns of each.")
 @click.option("--patience", default=0.0, help="Seconds to wait before each turn for a quiet machine.")
-@click.option("--quick", is_flag=True, help="Three repetitions of fewer jobs.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Three turns, fewer jobs; no turn that would not be over within five minutes.",
+)
 @click.option("--out", type=click.Path(path_type=Path), default=OUT)
 def compare(
-    peers: str, workers: int, jobs: int, repetitions: int, patience: float, quick: bool, out: Path
+    peers: str,
+    works: str,
+    workers: int,
+    jobs: int,
+    documents: int,
+    repetitions: int,
+    patience: float,
+    quick: bool,
+    out: Path,
 ) -> None:
-    """The same work through other queues, in the same run."""
+    """The same work through other queues and bare pools, in the same run. Exit code 1: one was left out."""
+    from loadtest.compare import WORKS, Plan
     from loadtest.compare import compare as compared
-    from loadtest.compare import show as show_comparison
+    from loadtest.show_compare import show as show_comparison
 
+    chosen = tuple(works.split(","))
+    if wrong := set(chosen) - set(WORKS):
+        raise click.UsageError(f"no such work: {', '.join(sorted(wrong))}")
+    if wrong := set(peers.split(",")) - set(NAMES):
+        raise click.UsageError(f"no such peer: {', '.join(sorted(wrong))}; there are {', '.join(NAMES)}")
     if quick:
-        jobs, repetitions = min(jobs, 10_000), min(repetitions, 3)
-    found = compared(
-        peers.split(","), workers=workers, jobs=jobs, repetitions=repetitions, patience_s=patience
-    )
+        jobs, repetitions = min(jobs, QUICK_JOBS), min(repetitions, 3)
+    names = tuple(dict.fromkeys(["farm", *peers.split(",")]))
+    within_s = QUICK_S if quick else math.inf
+    found = compared(Plan(names, chosen, workers, jobs, documents, repetitions, patience, within_s))
     out.mkdir(parents=True, exist_ok=True)
     (out / "compare.json").write_text(json.dumps(found, indent=2))
+    (out / "compare.html").write_text(comparison(found), encoding="utf-8")
     show_comparison(found, console())
+    sys.exit(1 if found["left_out"] else 0)
 
 
 def _chosen(names: tuple[str, ...]) -> list[Scenario]:

@@ -17,6 +17,7 @@ KINDS = {
     "work": ("at work", "jobs/s", 1, True),
     "through": ("enqueueing and work", "jobs/s", 1, True),
     "enqueue": ("enqueueing", "jobs/s", 1, True),
+    "cpu_us": ("processor, at work", "µs a job", 1, False),
     "wall_s": ("by the clock", "ms a document", 1000, False),
     "cpu_s": ("processor", "ms a document", 1000, False),
 }

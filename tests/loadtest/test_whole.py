@@ -6,7 +6,6 @@ import pytest
 
 from loadtest import record, report, scenario
 from loadtest.drive import drive
-from loadtest.peers import peer
 from loadtest.record import Record
 from loadtest.scenario import Scenario
 from loadtest.show import show
@@ -96,14 +95,3 @@ def test_the_same_seed_asks_for_the_same_jobs():
     source = scenario.load("budget").sources[0]
     first, again, other = ([job for _, job in source.jobs(seed)] for seed in ("1", "1", "2"))
     assert first == again != other
-
-
-@pytest.mark.parametrize("name", ["farm", "huey"])
-def test_a_peer_does_all_its_jobs(name, tmp_path):
-    queue = peer(name)(tmp_path, workers=2)
-    try:
-        queue.start()
-        assert queue.enqueue(300) > 0
-        assert queue.work() > 0
-    finally:
-        queue.close()

@@ -281,3 +281,6 @@ def test_a_listing_of_a_hundred_thousand_units_is_compared_in_bulk(store: Store,
     assert [len(chunk) for chunk in chunks] == [1000] * 100
     assert chunks[-1][-1].key == f"u{many - 1}"
     assert next(iter(landed.children)).key == "u0"  # it can be read again
+    first, second, *_ = landed.children.chunks(1000, 7)
+    assert (len(first), len(second), second[0].key) == (7, 1000, "u7")
+    assert len(next(landed.children.chunks(3, 7))) == 3

@@ -1,0 +1,41 @@
+"""The documents that are read in a comparison."""
+
+from __future__ import annotations
+
+from collections import Counter
+from hashlib import sha256
+from pathlib import Path
+
+from loadtest import papers, reading
+
+COUNT = 100
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_no_two_documents_are_alike_and_the_kinds_are_as_the_mix_says(tmp_path: Path) -> None:
+    size = papers.lay_down(tmp_path, COUNT)
+    found = files(tmp_path)
+    assert len({sha256(data).hexdigest() for data in found.values()}) == len(found) == COUNT
+    assert sum(map(len, found.values())) == size
+    kinds = Counter(Path(name).suffix[1:] for name in found)
+    assert kinds == {kind: round(COUNT * share) for kind, share in papers.MIX.items()}
+
+
+def test_the_same_seed_gives_the_same_texts_and_another_one_others(tmp_path: Path) -> None:
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        papers.lay_down(tmp_path / name, 30, seed)
+    texts = {
+        name: {key: data for key, data in files(tmp_path / name).items() if key.endswith((".md", ".html"))}
+        for name in "abc"
+    }
+    assert texts["a"] == texts["b"] != texts["c"]
+
+
+def test_the_connector_lists_and_reads_every_one(tmp_path: Path) -> None:
+    papers.lay_down(tmp_path, COUNT)
+    found = [reading.extracted(str(tmp_path), unit) for unit in reading.listed(tmp_path)]
+    assert len(found) == COUNT
+    assert all(len(documents) == 1 and documents[0].text.strip() for _, documents in found)
