@@ -181,7 +181,7 @@ class Trouble:
         assert rows["issues"]["breaker"]["message"].endswith("asks for patience")
         assert "dropped the connection" in rows["box"]["breaker"]["message"]
         assert {rows[source]["state"] for source in WELL} == {"active"}
-        assert "next try" in self.farm.cli("sources", "list").stdout
+        until(lambda: self.strike() or "next try" in self.farm.cli("sources", "list").stdout, 20)
 
     def deliver(self) -> None:
         """A push that the hub tells of arrives as ever."""

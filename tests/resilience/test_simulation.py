@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from farm import dispatcher
+from farm.dispatch import listings
 from tests.resilience.many import play_on_all_cores
 from tests.resilience.simulation import Simulation, simulate
 from tests.resilience.stand_ins import Held, Odds
@@ -28,7 +28,7 @@ def test_a_listing_that_lands_again_after_a_kill_is_counted_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed while its units became jobs, one at a time: it had landed, and was not yet settled."""
-    monkeypatch.setattr(dispatcher, "CHILDREN_AT_ONCE", 1)
+    monkeypatch.setattr(listings, "CHILDREN_AT_ONCE", 1)
     farm = Simulation(1, tmp_path)
     farm.odds = farm.cells.odds = Odds.none()
     (name, *_) = farm.world
