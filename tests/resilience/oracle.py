@@ -45,14 +45,18 @@ LEGAL = {
 
 
 class Log:
-    """Append-only, a JSON object a line, on the disk when `add` returns. Any process may add."""
+    """Append-only, a JSON object a line, on the disk when `add` returns. Any process may add.
+
+    A line that was cut short by its writer's death (a write is interrupted between two pages of the file) was never
+    told to anybody. It stands on a line of its own, since each begins with a line break, and is passed over.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def add(self, **fact: Any) -> None:
-        os.write(self._fd, json.dumps(fact).encode() + b"\n")
+        os.write(self._fd, b"\n" + json.dumps(fact).encode() + b"\n")
         os.fdatasync(self._fd)
 
     def close(self) -> None:
@@ -60,7 +64,7 @@ class Log:
 
     @staticmethod
     def read(path: Path, start: int = 0) -> tuple[list[dict[str, Any]], int]:
-        """All whole lines from here, and where to go on; a torn last one was never told to anybody."""
+        """All whole lines from here, and where to go on."""
         try:
             with path.open("rb") as file:
                 file.seek(start)
@@ -68,7 +72,7 @@ class Log:
         except FileNotFoundError:
             return [], start
         whole = raw[: raw.rfind(b"\n") + 1]
-        return [json.loads(line) for line in whole.splitlines()], start + len(whole)
+        return [json.loads(line) for line in whole.splitlines() if line.endswith(b"}")], start + len(whole)
 
 
 def text_of(key: str, version: str) -> str:
