@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,11 @@ class Brokered(ABC):
         return effort
 
     def _begin(self, warm: Path | None = None) -> None:
-        self.workers.start(self.commands(), {BROKER: self.broker()}, warm)
+        self.workers.start(self.commands(), {BROKER: self.broker(), **self.environment()}, warm)
+
+    def environment(self) -> Mapping[str, str]:
+        """What else its workers are told."""
+        return {}
 
     def _arguments(self, folder: Path, unit: Unit) -> tuple[str, ...]:
         return reading.arguments(folder, unit, self.store)

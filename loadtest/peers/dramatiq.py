@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from loadtest import redis
 from loadtest.peers.brokered import OnRedis
 from loadtest.tasks.dramatiq import make
 
+PREFETCH = 64
+"""Of no-ops; with its default of two for each thread a thread sleeps most of the time."""
+
 
 class Queue(OnRedis):
-    SHARE = 0.1
+    SHARE = 0.25
     READS = 0.25
     LACKS: ClassVar[list[str]] = [
         redis.LACKS,
@@ -27,12 +30,17 @@ class Queue(OnRedis):
     def start(self) -> None:
         super().start()
         self._actors = make(self.broker())
+        self._prefetch: dict[str, str] = {}
+
+    def environment(self) -> Mapping[str, str]:
+        return self._prefetch
 
     def commands(self) -> Sequence[Sequence[str]]:
         workers = ("-m", "dramatiq", "loadtest.tasks.dramatiq:broker")
         return [(*workers, "--processes", str(self.count), "--threads", "1", "--skip-logging")]
 
     def put_noops(self, jobs: int) -> None:
+        self._prefetch = {"dramatiq_queue_prefetch": str(PREFETCH)}
         for n in range(jobs):
             self._actors.noop.send(n)
 
