@@ -136,6 +136,7 @@ def _planted(planted: dict[str, Any]) -> list[str]:
         f"Made {planted['made_at']}. To show that the checks see something, bugs were planted one at a time in a copy"
         f" of the farm: {caught} of {len(planted['bugs'])} were caught.",
         "",
+        *([planted["note"], ""] if planted.get("note") else []),
         "| bug | caught by | as |",
         "|---|---|---|",
         *(
