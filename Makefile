@@ -32,7 +32,7 @@ help: ## print this help
 
 farm: $(VENV)/documents.stamp ## set everything up, start the farm on FOLDER, leave it watching
 ifeq ($(strip $(FOLDER)),)
-	@$(BIN)/farm add . --name farm-docs --include '/*.md' --include '/docs/**'
+	@$(BIN)/farm add . --name farm-docs --connector local_files --include '/*.md' --include '/docs/**'
 else
 	@$(BIN)/farm add "$$FOLDER"
 endif

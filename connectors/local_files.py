@@ -20,7 +20,7 @@ from connectors.files.names import key_of, path_of, uri_of
 from connectors.files.ocr import missing_for
 from connectors.files.options import AbsolutePath, Patterns
 from connectors.files.reading import open_beneath, read, version_of
-from connectors.files.rules import IGNORE_FILES, Rules, hides
+from connectors.files.rules import IGNORE_FILES, Rules, hides, is_in_state
 from connectors.files.walk import Found, Missing, Walk
 from farm import connector
 from farm.connector import (
@@ -160,6 +160,8 @@ class LocalFiles(Connector[LocalFilesOptions]):
         try:
             relative = path.relative_to(options.path)
         except ValueError:
+            return None
+        if is_in_state(str(options.path), str(relative)):
             return None
         if relative.name in IGNORE_FILES:
             return key_of(str(relative))

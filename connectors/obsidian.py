@@ -23,7 +23,7 @@ from connectors.files.names import key_of, path_of, uri_of
 from connectors.files.ocr import missing_for
 from connectors.files.options import AbsolutePath, Patterns
 from connectors.files.reading import Content, open_beneath, read
-from connectors.files.rules import IGNORE_FILES, Rules, hides
+from connectors.files.rules import IGNORE_FILES, Rules, hides, is_in_state
 from connectors.vault import boards, properties
 from connectors.vault.links import Index
 from connectors.vault.note import Note, read_note
@@ -183,6 +183,8 @@ class Obsidian(Connector[ObsidianOptions]):
         try:
             relative = path.relative_to(options.path)
         except ValueError:
+            return None
+        if is_in_state(str(options.path), str(relative)):
             return None
         if relative.name in IGNORE_FILES[1:]:
             return key_of(str(relative))

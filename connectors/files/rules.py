@@ -16,6 +16,8 @@ from pathspec import GitIgnoreSpec
 IGNORE_FILES = (".gitignore", ".farmignore")
 NEVER = frozenset({".git", ".hg", ".svn", ".bzr", ".jj", "lost+found"})
 """Folders that hold no document of anybody's, also with `hidden = true`."""
+STATE = frozenset({"farm.lock", "ledger.db"})
+"""A folder with both of these is a farm's own: reading its log and its store would make more of both, for ever."""
 _MAX_IGNORE_BYTES = 1_000_000
 
 
@@ -44,6 +46,16 @@ class Rules:
 def hides(name: str, *, hidden: bool) -> bool:
     """Whether a file or folder of this name is left out whatever any pattern says."""
     return name in NEVER or (not hidden and name.startswith("."))
+
+
+def is_in_state(root: str, path: str) -> bool:
+    """Whether one of the folders from `root` down to the one that holds `path` is a farm's own."""
+    folder = root
+    for part in ("", *path.split("/")[:-1]):
+        folder = f"{folder}/{part}" if part else folder
+        if all(os.path.lexists(f"{folder}/{name}") for name in STATE):
+            return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)

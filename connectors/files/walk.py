@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from connectors.files.kinds import BINARY, BY_EXTENSION, Family, extension_of
 from connectors.files.names import key_of
-from connectors.files.rules import Level, Rules
+from connectors.files.rules import STATE, Level, Rules, is_in_state
 from connectors.files.sniff import HEAD_BYTES, worth_reading
 from farm.connector import InvalidInput
 
@@ -55,6 +55,8 @@ class Walk:
         level = Level(self.rules)
         *folders, name = path.split("/")
         if "\0" in path or not {"", ".", ".."}.isdisjoint((*folders, name)):
+            return
+        if is_in_state(self.root, path):
             return
         below = ""
         for part in (*folders, None):
@@ -105,7 +107,10 @@ class Walk:
             self.seen += len(entries)
             self.alive(self.seen)
             name = folder.rpartition("/")[2] if folder else None
-            here = above.enter(absolute, name, {entry.name for entry in entries})
+            names = {entry.name for entry in entries}
+            if names >= STATE:
+                continue
+            here = above.enter(absolute, name, names)
             folders = []
             for entry in entries:
                 if self.rules.hides(entry.name):

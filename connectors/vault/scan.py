@@ -11,7 +11,7 @@ from pathlib import Path
 from connectors.files.kinds import BINARY, BY_EXTENSION, Family, extension_of
 from connectors.files.names import key_of, path_of
 from connectors.files.reading import version_of
-from connectors.files.rules import Level, Rules
+from connectors.files.rules import STATE, Level, Rules
 
 NOTE, CANVAS, BASE = "md", "canvas", "base"
 
@@ -28,7 +28,8 @@ class Scan:
 def scan(root: str, rules: Rules, alive: Callable[[int], None] = lambda seen: None) -> Scan:
     """Look at everything but hidden names (so .obsidian, .trash, .git) and what the rules leave out.
 
-    Links are not followed. `alive` is called once per folder, with the number of entries seen.
+    A farm's own folder is passed over, links are not followed. `alive` is called once per folder, with the number of
+    entries seen.
     """
     found, seen = Scan(), 0
     waiting = [("", Level(rules))]
@@ -49,6 +50,8 @@ def scan(root: str, rules: Rules, alive: Callable[[int], None] = lambda seen: No
             continue
         seen += len(entries)
         alive(seen)
+        if {entry.name for entry in entries} >= STATE:
+            continue
         name = folder.rpartition("/")[2] if folder else None
         here = above.enter(absolute, name, {entry.name for entry in entries if entry.name[:1] == "."})
         below = []

@@ -47,6 +47,10 @@ def backup(home: Path, target: Path, config: Path | None = None) -> Backup:
     """
     if not (home / LEDGER).exists():
         raise FarmError(f"there is nothing to back up in {home}: no farm has worked there yet")
+    if target.resolve().is_relative_to(home.resolve()):
+        raise FarmError(
+            f"{target} lies in the state folder that is to be backed up: name a folder outside {home}"
+        )
     now = time.time()
     target = _place(target.absolute(), now)
     with in_words(target), _part(target) as part:

@@ -11,8 +11,10 @@ from farm import control, home
 from farm.cli import config_file, show
 from farm.cli.app import App, pass_app
 from farm.cli.command import command, format_option
-from farm.cli.recognise import PATTERNS, SECRET, WATCHED, Recognised, recognise
+from farm.cli.recognise import PATTERNS, SECRET, WATCHABLE, WATCHED, Recognised, recognise
 from farm.errors import FarmError, FarmNotRunning
+from farm.quantities import seconds
+from farm.words import span
 
 FOLDERS = frozenset(PATTERNS)
 
@@ -37,7 +39,9 @@ FOLDERS = frozenset(PATTERNS)
     "--every", default="15m", show_default=True, metavar="TIME", help="How often it is read in full."
 )
 @click.option(
-    "--watch/--no-watch", default=True, show_default=True, help="Read a file as soon as it is saved."
+    "--watch/--no-watch",
+    default=None,
+    help="Read a file as soon as it is saved (on for folders and vaults), or mail as it comes.",
 )
 @click.option("--include", multiple=True, metavar="PATTERN", help="Only these files, as in .gitignore.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Never these files, as in .gitignore.")
@@ -49,7 +53,7 @@ def add(
     name: str | None,
     connector: str | None,
     every: str,
-    watch: bool,
+    watch: bool | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
 ) -> None:
@@ -66,6 +70,11 @@ def add(
     for one in chosen:
         if unfit := patterns.keys() - PATTERNS.get(one.connector, set()):
             raise click.UsageError(f"--{min(unfit)} does not go with {one.connector}.")
+        if watch and one.connector not in WATCHABLE:
+            raise click.UsageError(
+                f"--watch does not go with {one.connector}: it has nothing to watch, use --every."
+            )
+        _refuse_state(app, one)
     home.prepare(app.home)
     rows: list[dict[str, Any]] = []
     needing: list[str] = []
@@ -84,22 +93,34 @@ def add(
                 options[SECRET] = source
                 needing.append(source)
             table: dict[str, Any] = {"connector": one.connector, "every": every}
-            if one.connector in WATCHED:
-                table["watch"] = watch
+            if one.connector in WATCHED or watch:
+                table["watch"] = watch is not False
             config_file.append_source(document, source, {**table, "options": options})
             rows.append(_row(source, one, added=True))
     running = _tell(app) if any(row["added"] for row in rows) else control.answers(app.home)
     if app.json:
         show.as_json(rows)
         return
-    for row in rows:
-        click.echo(
-            f"{'added' if row['added'] else 'there already:'} {row['source']} ({show.printable(row['path'])})"
-        )
+    for row, one in zip(rows, chosen, strict=True):
+        place = show.printable(row["path"])
+        if not row["added"]:
+            click.echo(f"there already: {row['source']} ({place})")
+            continue
+        watched = one.connector in WATCHED if watch is None else watch
+        kind, meaning = one.meaning(span(seconds(every)), watch=watched)
+        click.echo(f"added {row['source']} ({place}) as {kind}: {meaning}")
     for source in needing:
         click.echo(f"next: `{app.say(f'secrets set {source}')}`", err=True)
     if not running:
         click.echo(f"next: `{app.say('start')}`", err=True)
+
+
+def _refuse_state(app: App, one: Recognised) -> None:
+    """What the farm writes itself would change with each look at it."""
+    if one.folder is not None and one.folder.resolve().is_relative_to(app.home.resolve()):
+        raise FarmError(
+            f"{one.folder} belongs to this farm's state folder {app.home}: add a folder outside it"
+        )
 
 
 def _row(source: str, one: Recognised, *, added: bool) -> dict[str, Any]:

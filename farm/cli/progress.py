@@ -19,7 +19,7 @@ from farm.cli.runs import documents
 from farm.errors import FarmError, FarmNotRunning
 from farm.home import owner
 from farm.ledger import views
-from farm.words import span
+from farm.words import span, when
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -224,8 +224,37 @@ class Showing(threading.Thread):
             if not welcomed and quiet >= 4:
                 welcomed = True
                 watcher.say(f"search it: {self._app.say('search WORDS')}")
-                watcher.say("watching…; Ctrl-C stops (again: at once)")
+                watcher.say(f"{self._waits_for()}; Ctrl-C stops (again: at once)")
         watcher.look()
+
+    def _waits_for(self) -> str:
+        """What has the farm work again: a change that it watches for, a schedule, or somebody."""
+        db = views.connect(self._app.home)
+        try:
+            known = views.sources(db)
+        finally:
+            db.close()
+        return waits_for(self._app.tables(), known, time.time())
+
+
+def waits_for(tables: dict[str, Row], known: dict[str, Row], now: float) -> str:
+    """Of the sources' tables in farm.toml, and what the ledger knows of them. A paused source waits for nothing.
+
+    >>> waits_for({"a": {"watch": True}}, {}, 0.0)
+    'watching…'
+    >>> waits_for({"a": {}, "b": {}}, {"a": {"paused_at": None, "next_fire_at": 900.0}}, 0.0)
+    'next run: a in 15 min'
+    >>> waits_for({"a": {}}, {"a": {"paused_at": None, "next_fire_at": None}}, 0.0)
+    'waiting for `farm run NAME`'
+    """
+    awake = {name: known.get(name, {}) for name in tables if not known.get(name, {}).get("paused_at")}
+    if any(tables[name].get("watch") is True for name in awake):
+        return "watching…"
+    due = [(row["next_fire_at"], name) for name, row in awake.items() if row.get("next_fire_at") is not None]
+    if due:
+        at, name = min(due)
+        return f"next run: {name} {when(max(at, now), now)}"
+    return "waiting for `farm run NAME`"
 
 
 def _newest(app: App) -> int:

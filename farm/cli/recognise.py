@@ -14,6 +14,9 @@ from farm.errors import FarmError
 FORGES = frozenset({"github.com", "gitlab.com", "codeberg.org", "bitbucket.org", "git.sr.ht"})
 """Hosts whose addresses are repositories also without `.git` at their end."""
 WATCHED = frozenset({"local_files", "obsidian"})
+"""What is watched unless somebody says otherwise."""
+WATCHABLE = WATCHED | {"imap"}
+"""What can be watched."""
 PATTERNS = {"local_files": {"include", "exclude"}, "github": {"include", "exclude"}, "obsidian": {"exclude"}}
 """Which of these options a connector has."""
 SECRET = "password"
@@ -32,6 +35,26 @@ class Recognised:
     """Where it is, for a person."""
     stem: str
     needs_secret: bool = False
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder on this machine that is read, if it is one."""
+        return Path(self.place) if self.place.startswith("/") else None
+
+    def meaning(self, every: str, *, watch: bool) -> tuple[str, str]:
+        """What it was taken for, and what that has the farm do. `every`: a time, in words."""
+        saved = "read as it is saved" if watch else f"read every {every}"
+        match self.connector:
+            case "local_files":
+                return "a folder", f"each file is {saved}"
+            case "obsidian":
+                return "an Obsidian vault", f"each note, with its links and tags, is {saved}"
+            case "imap":
+                later = f"every {every}; with `watch = true` in farm.toml as they come"
+                return "a mailbox", f"messages are read {'as they come' if watch else later}"
+        here = self.folder is not None and not _is_bare(self.folder)
+        as_files = "; `--connector local_files` reads and watches the files as they are" if here else ""
+        return "a git repository", f"what is committed is read, every {every}{as_files}"
 
     def is_same(self, table: dict[str, Any]) -> bool:
         """Whether this source's table is of the same place."""
@@ -67,8 +90,11 @@ def recognise(word: str, connector: str | None = None) -> Recognised:
 def _kind_of(folder: Path) -> str:
     if (folder / ".obsidian").is_dir():
         return "obsidian"
-    bare = (folder / "HEAD").is_file() and (folder / "objects").is_dir() and (folder / "refs").is_dir()
-    return "github" if bare or (folder / ".git").exists() else "local_files"
+    return "github" if _is_bare(folder) or (folder / ".git").exists() else "local_files"
+
+
+def _is_bare(folder: Path) -> bool:
+    return (folder / "HEAD").is_file() and (folder / "objects").is_dir() and (folder / "refs").is_dir()
 
 
 def _folder(path: Path) -> Path:

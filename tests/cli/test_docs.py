@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from farm import tables
 from farm.core.job import Reason
 from farm.core.lifecycle import diagram
 from farm.core.retry import CLASSES, Strategy
+from farm.settings import load
+from tests.cli.world import Farm
 
 PROJECT = Path(__file__).parents[2]
 SETTINGS = (PROJECT / "docs" / "settings.md").read_text()
@@ -69,3 +72,14 @@ def test_bare_make_prints_help() -> None:
     ran = subprocess.run(["make"], cwd=PROJECT, capture_output=True, text=True, check=True)
     for target in ("farm", "test", "lint", "loadtest", "clean"):
         assert re.search(rf"^  {target} +\S", ran.stdout, re.MULTILINE), target
+
+
+def test_make_farm_without_a_folder_reads_and_watches_the_projects_files(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(PROJECT)
+    ran = subprocess.run(["make", "-n", "farm"], capture_output=True, text=True, check=True)
+    (line,) = (line for line in ran.stdout.splitlines() if "/farm add " in line)
+    assert farm(*shlex.split(line)[1:]).code == 0
+    source = load(farm.home / "farm.toml").sources["farm-docs"]
+    assert (source.connector, source.watch) == ("local_files", True)

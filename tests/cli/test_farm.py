@@ -164,3 +164,20 @@ def test_on_a_terminal_it_shows_bars_and_ctrl_c_stops_it(home: Path, folder: Pat
         process.kill()
         process.wait(30)
         os.close(leader)
+
+
+def test_it_says_watching_only_where_something_is_watched(home: Path, folder: Path) -> None:
+    farm(home, "add", str(folder), "--no-watch")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "farm.cli", "--home", str(home), "start"],
+        stderr=subprocess.PIPE, text=True, cwd=PROJECT,
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        said = [next(process.stderr)]
+        while "Ctrl-C" not in said[-1]:  # ends with the process, or the test's own time
+            said.append(next(process.stderr))
+        assert said[-1] == "next run: notes in 15 min; Ctrl-C stops (again: at once)\n"
+    finally:
+        process.kill()
+        process.communicate(timeout=30)

@@ -98,3 +98,40 @@ def test_what_is_added_is_a_valid_source_and_only_once(farm: Farm, tmp_path: Pat
 def test_a_pattern_that_the_connector_has_not_is_refused(farm: Farm) -> None:
     assert farm("add", "imaps://a@b/", "--include", "*.md").code == 2
     assert not (farm.home / "farm.toml").exists()
+
+
+def test_add_says_what_it_took_a_thing_for_and_what_follows(farm: Farm, tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "vault" / ".obsidian").mkdir(parents=True)
+    subprocess.run(["git", "init", "-q", str(tmp_path / "work")], check=True)
+    subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "bare.git")], check=True)
+    words = [*(str(tmp_path / name) for name in ("plain", "vault", "work", "bare.git")), "imaps://ada@h/"]
+    plain, vault, work, bare, mail = farm("add", *words).out.splitlines()
+    assert plain == f"added plain ({tmp_path}/plain) as a folder: each file is read as it is saved"
+    assert "as an Obsidian vault: " in vault
+    assert "as a git repository: what is committed is read, every 15 min; `--connector local_files`" in work
+    assert bare.endswith("as a git repository: what is committed is read, every 15 min")
+    assert "as a mailbox: messages are read every 15 min" in mail
+    ran = farm("add", str(tmp_path / "work"), "--connector", "local_files", "--no-watch", "--every", "1h")
+    assert ran.out.endswith("as a folder: each file is read every 60 min\n")
+
+
+def test_watch_is_refused_where_nothing_can_be_watched(farm: Farm, tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path / "work")], check=True)
+    ran = farm("add", str(tmp_path / "work"), "--watch")
+    assert ran.code == 2
+    assert "--watch does not go with github: it has nothing to watch" in ran.err
+    assert not (farm.home / "farm.toml").exists()
+    assert farm("add", "imaps://ada@h/", "--watch").code == 0
+    assert load(farm.home / "farm.toml").sources["ada"].watch
+
+
+def test_the_state_folder_is_no_source(farm: Farm, tmp_path: Path) -> None:
+    farm("init")
+    (tmp_path / "link").symlink_to(farm.home)
+    before = (farm.home / "farm.toml").read_text()
+    for place in (farm.home, farm.home / "logs", tmp_path / "link"):
+        ran = farm("add", str(place))
+        assert ran.code == 1
+        assert "belongs to this farm's state folder" in ran.err
+    assert (farm.home / "farm.toml").read_text() == before

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from connectors.files.names import key_of, path_of
-from farm.connector import Listing, SourceUnavailable, State, Unit
+from connectors.files.rules import STATE
+from farm import home as homes
+from farm.connector import Gone, Listing, SourceUnavailable, State, Unit
 from tests.connectors.conftest import Folder
 from tests.support import bad_files, corpus
 
@@ -242,3 +244,19 @@ def test_listing_reports_progress(folder: Folder) -> None:
     context = folder.context()
     folder.listed(context=context)
     assert context.beats[-1][0] == 2
+
+
+def test_a_farms_own_folder_is_passed_over_wherever_it_lies(folder: Folder) -> None:
+    assert {homes.LOCK, homes.LEDGER} == STATE
+    for name in ("note.md", "state/farm.toml", "state/farm.lock", "state/ledger.db", "state/logs/farm.log"):
+        folder.write(name)
+    folder.write("other/ledger.db")
+    folder.write("other/note.md")
+    assert folder.keys(hidden=True) == ["note.md", "other/note.md"]
+    asked = folder.context(paths=["state/farm.toml", "state/logs/farm.log", "state/gone.md", "other/note.md"])
+    assert [item.key for item in folder.listed(context=asked) if isinstance(item, Unit | Gone)] == [
+        "other/note.md"
+    ]
+    options = asked.options
+    assert folder.connector.watch_key(options, folder.path / "state/logs/farm.log") is None
+    assert folder.connector.watch_key(options, folder.path / "other/note.md") == "other/note.md"

@@ -6,6 +6,8 @@ import statistics
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.support.farms import Farm, local_files
 from tests.support.wait import until
 
@@ -80,3 +82,23 @@ def test_a_folder_that_cannot_be_watched_is_said_and_told_when_it_is_well_again(
         (tmp_path / "elsewhere").rename(folder)
         until(lambda: not farm.json("sources", "list")[0].get("degraded"), 10)
         assert farm.store("SELECT count(*) FROM document WHERE deleted_at IS NULL") == [(1,)]
+
+
+@pytest.mark.parametrize("connector", ["local_files", "obsidian"])
+def test_a_farm_does_not_read_its_own_state_folder(tmp_path: Path, connector: str) -> None:
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    source = {"connector": connector, "watch": True, "options": {"path": str(folder)}}
+    with Farm(folder / "deep" / "state", {"notes": source}) as farm:
+        farm.output = tmp_path / "farm.out"  # which is the test's, and would lie beside the state folder
+        farm.start()
+        until(lambda: farm.jobs().get("succeeded"), 20)
+        for i in range(4):  # each has the farm write its log, its ledger and its store
+            (folder / "deep" / f"saved{i}.md").write_text(f"words that were saved as number{i}")
+            until(lambda i=i: farm.store(LIVING, f"deep/saved{i}.md"), 20)  # type: ignore[misc]
+        farm.look()
+        saved = {(f"deep/saved{i}.md",) for i in range(4)}
+        assert set(farm.ledger("SELECT DISTINCT key FROM job WHERE stage = 'extract'")) == saved
+        assert set(farm.store("SELECT key FROM document")) == saved
+        ((runs,),) = farm.ledger("SELECT count(*) FROM run WHERE trigger = 'watch'")
+        assert runs <= 2 * len(saved)

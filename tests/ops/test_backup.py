@@ -76,6 +76,16 @@ def test_into_a_folder_that_exists_goes_one_named_by_the_time(home: Path, tmp_pa
     assert (first.jobs, first.documents) == (10, 3)
 
 
+@pytest.mark.parametrize("place", [".", "backups", "logs/deep"])
+def test_no_backup_goes_into_the_state_folder_itself(home: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "link").symlink_to(home)
+    before = sorted(home.rglob("*"))
+    for way in (home, tmp_path / "link"):
+        with pytest.raises(FarmError, match="lies in the state folder"):
+            backup(home, way / place)
+    assert sorted(home.rglob("*")) == before
+
+
 def test_a_backup_of_a_farm_at_work_restores_to_one_that_finishes_the_work(tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     notes.mkdir()
