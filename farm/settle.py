@@ -40,15 +40,20 @@ class Settler:
         self.resting_until = resting_until
 
     def succeeded(self, endings: Sequence[Ending]) -> None:
-        """These jobs are done, and their content, if any, has landed."""
-        if endings:
-            self.ledger.close_attempts(endings)
+        """These jobs are done, and their content, if any, has landed. A message is what a listing warned of."""
+        if not endings:
+            return
+        self.ledger.close_attempts(endings)
+        done = defaultdict[str, list[int]](list)
+        for ending in endings:
+            done[ending.message].append(ending.job_id)
+        for message, ids in done.items():
             self.ledger.move(
-                [e.job_id for e in endings],
+                ids,
                 Event.SUCCEED,
                 outcome=Outcome.SUCCEEDED,
                 reason="",
-                message="",
+                message=message,
                 attempts="attempts + 1",
             )
 

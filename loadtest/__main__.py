@@ -7,9 +7,12 @@ import math
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
 
+from farm.errors import FarmError
 from loadtest import record, report, scenario
 from loadtest.page import page
 from loadtest.page.comparison import comparison
@@ -25,18 +28,18 @@ QUICK_S = 270.0
 @click.group(invoke_without_command=True)
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Measure the farm on this machine. Without a command: the scenario `noop`."""
+    """Measure the farm on this machine."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     if context.invoked_subcommand is None:
-        context.invoke(run, names=("noop",))
+        click.echo(context.get_help())
 
 
 @main.command()
 @click.argument("names", nargs=-1)
 @click.option("--out", type=click.Path(path_type=Path), default=OUT, help="Where records and reports go.")
-def run(names: tuple[str, ...], out: Path = OUT) -> None:
-    """Run scenarios (names, or TOML files; `all`: every one of ours but those that take an hour), record them,
-    write the reports and print them."""
+def run(names: tuple[str, ...], out: Path) -> None:
+    """Run scenarios (names, or TOML files; `all`: every one of ours but those that take an hour; without a name:
+    noop), record them, write the reports and print them."""
     from loadtest.drive import drive
 
     for asked in _chosen(names or ("noop",)):
@@ -53,7 +56,7 @@ def report_again(records: tuple[Path, ...]) -> None:
     """
     for path in records:
         if path.suffix == ".json":
-            path.with_suffix(".html").write_text(comparison(json.loads(path.read_text())), encoding="utf-8")
+            path.with_suffix(".html").write_text(comparison(_compared(path)), encoding="utf-8")
             click.echo(f"page {path.with_suffix('.html')}", err=True)
         else:
             _report(path)
@@ -120,7 +123,23 @@ def compare(
 def _chosen(names: tuple[str, ...]) -> list[Scenario]:
     if names == ("all",):
         return [found for name in scenario.names() if not (found := scenario.load(name)).named_only]
-    return [scenario.load(name) for name in names]
+    try:
+        return [scenario.load(name) for name in names]
+    except FarmError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _compared(path: Path) -> dict[str, Any]:
+    """What a comparison wrote."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"{path} cannot be read: {error}") from None
+    if isinstance(found, dict) and "busy_before_cores" in found:
+        return found
+    if isinstance(found, dict) and "scenario" in found:
+        raise click.ClickException(f"{path} is a report, not a record: give {path.with_suffix('.jsonl')}")
+    raise click.ClickException(f"{path} is not the JSON of a comparison")
 
 
 def _duration(seconds: float) -> str:
@@ -129,7 +148,14 @@ def _duration(seconds: float) -> str:
 
 def _report(path: Path) -> None:
     """Print it, and write it beside the record: JSON for programs, HTML for people."""
-    found = record.Record.of(record.read(path))
+    try:
+        found = record.Record.of(record.read(path))
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be read: {error.strerror}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
+        found = record.Record()
+    if not found.meta:
+        raise click.ClickException(f"{path} is not a record: a run writes one, NAME.jsonl")
     built = report.build(found)
     path.with_suffix(".json").write_text(json.dumps(built, indent=2))
     path.with_suffix(".html").write_text(page(found, built), encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -227,3 +228,16 @@ def _goal(goal: Event, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
         and (at_most is None or value <= at_most)
     )
     return {**goal, "value": value, "met": met}
+
+
+def whose_goals(report: Mapping[str, Any]) -> str:
+    """Of a report with a goal that is not met: whose the goals are, and how busy the machine was; else nothing."""
+    if all(goal["met"] for goal in report["goals"]):
+        return ""
+    machine, farm = report["machine"], report.get("farm")
+    busy = f"other programs took {farm['others_cores']:.2f} of its {machine['cores']} cores" if farm else ""
+    load = f"the load was {machine['load']:.1f} before"
+    return (
+        "goal of this scenario file, on a quiet machine with 2 cores; "
+        f"on this one {f'{busy}, and {load}' if busy else load}"
+    )

@@ -20,6 +20,7 @@ arrival = { pacer = "constant", rate = 5, count = 100 }
 
 from __future__ import annotations
 
+import difflib
 import math
 import random
 import tomllib
@@ -28,8 +29,9 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from farm.errors import FarmError, did_you_mean
 from loadtest import pacer
 
 FOLDER = Path(__file__).with_name("scenarios")
@@ -236,6 +238,19 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Scenario:
-    """A scenario of ours by its name, or one in a file."""
+    """A scenario of ours by its name, or one in a file; a FarmError says what is wrong with it."""
+    if not name.endswith(".toml") and name not in names():
+        close = difflib.get_close_matches(name, [*names(), "all"])
+        raise FarmError(
+            f"there is no scenario {name!r}{did_you_mean(close) or ': python -m loadtest list names them'}"
+        )
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
-    return Scenario.model_validate(tomllib.loads(path.read_text()))
+    try:
+        return Scenario.model_validate(tomllib.loads(path.read_text()))
+    except OSError as error:
+        raise FarmError(f"{path} cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise FarmError(f"{path} is not TOML: {error}") from None
+    except ValidationError as error:
+        wrong = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise FarmError(f"{path} is not a scenario: {'; '.join(wrong)}") from None

@@ -8,6 +8,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from loadtest.report import whose_goals
+
 WIDTH = 120
 """Where no terminal says how wide it is."""
 BARS = " ▁▂▃▄▅▆▇█"
@@ -29,7 +31,7 @@ def show(report: dict[str, Any], console: Console) -> None:
     if "throughput" in report:
         _jobs(report, console)
     _figures(report["figures"], console)
-    _goals(report["goals"], console)
+    _goals(report["goals"], whose_goals(report), console)
 
 
 def _jobs(report: dict[str, Any], console: Console) -> None:
@@ -97,7 +99,7 @@ def _figures(figures: dict[str, dict[str, Any]], console: Console) -> None:
     console.print(table)
 
 
-def _goals(goals: list[dict[str, Any]], console: Console) -> None:
+def _goals(goals: list[dict[str, Any]], whose: str, console: Console) -> None:
     for goal in goals:
         bound = (
             f"at least {goal['at_least']:g}"
@@ -107,6 +109,8 @@ def _goals(goals: list[dict[str, Any]], console: Console) -> None:
         value = "not measured" if goal["value"] is None else _number(goal["value"])
         mark = "[green]met[/green]   " if goal["met"] else "[red]not met[/red]"
         console.print(f"{mark}  {goal['figure']}: {value}, {bound}")
+        if not goal["met"]:
+            console.print(f"         {whose}", style="dim")
 
 
 def _number(value: float) -> str:

@@ -54,7 +54,7 @@ COMMANDS = {
     examples=[
         "farm add ~/Documents",
         "farm start",
-        'farm search "annual report"',
+        "farm search '\"annual report\"'",
         "farm status --format json",
     ],
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -73,7 +73,7 @@ COMMANDS = {
 def farm(ctx: click.Context, home: Path | None, config: Path | None) -> None:
     """A worker farm: pulls your sources in, makes them searchable, loses nothing, hangs on nothing.
 
-    The state folder is --home, else $FARM_HOME, else $XDG_STATE_HOME/farm.
+    The state folder is --home, else $FARM_HOME, else $XDG_STATE_HOME/farm, else ~/.local/state/farm.
     """
     home = (home or default_home()).expanduser()
     app = ctx.ensure_object(App)

@@ -289,8 +289,10 @@ def _ending(row: Row) -> str:
     took = f" in {span(row['finished_at'] - began)}" if row["finished_at"] else ""
     refused = row["jobs"]["quarantined"]
     held = f"{refused:,} in quarantine (`farm quarantine list`)" if refused else ""
-    parts = [part for part in (documents(row), held) if part]
-    return f"{row['source']}: run {row['id']} {row['state']}{took}: {', '.join(parts) or 'nothing new'}"
+    parts = [
+        part for part in (documents(row) or ("" if held else "nothing new"), held, row["message"]) if part
+    ]
+    return f"{row['source']}: run {row['id']} {row['state']}{took}: {', '.join(parts)}"
 
 
 def _bars() -> Progress:

@@ -36,6 +36,7 @@ COLUMNS = (
         "JOBS", lambda row: ", ".join(f"{n:,} {state}" for state, n in row["jobs"].items() if n), wrap=True
     ),
     show.Column("DOCUMENTS", documents, wrap=True),
+    show.Column("MESSAGE", "message", wrap=True),
 )
 
 

@@ -31,8 +31,8 @@ MARK = ("\x02", "\x03")
 def search(app: App, words: tuple[str, ...], source: str | None, limit: int, offset: int) -> None:
     """Search all documents for WORDS, the best first.
 
-    All words must be there. "…" is a phrase, word* a beginning, -word must not be there (after `--` when it
-    comes first).
+    All words must be there. "…" is a phrase, word* a beginning, -word must not be there. A shell takes "…" away,
+    and a -word by itself is taken for an option: write '"annual report"', and 'budget -draft' or -- budget -draft.
     """
     if source:
         app.require_source(source)

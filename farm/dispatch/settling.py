@@ -20,6 +20,7 @@ from farm.settle import Settler
 from farm.sources import Source
 from farm.store.landing import Landed, Landing
 from farm.telemetry import Name, log
+from farm.words import plural
 
 
 class Settling:
@@ -177,3 +178,8 @@ class Settling:
                 unchanged=result.unchanged,
                 rejected=result.rejected,
             )
+            if result.unread:
+                unread = plural(len(result.unread), "folder")
+                self.ledger.remark(
+                    ending.job_id, f"{unread} could not be read (`farm jobs show {ending.job_id}`)"
+                )

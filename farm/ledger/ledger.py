@@ -367,6 +367,12 @@ class Ledger:
                 (new, changed, deleted, unchanged, rejected, job_id),
             )
 
+    def remark(self, job_id: int, message: str) -> None:
+        """What a person should know of the job's run, whatever state it ends in."""
+        self.connection.execute(
+            "UPDATE run SET message = ? WHERE id = (SELECT run_id FROM job WHERE id = ?)", (message, job_id)
+        )
+
     def waiting_event(self, source: str, priority: int) -> tuple[int, str] | None:
         """Id and payload of the newest event job of at least this priority that no worker has been given."""
         row = self.connection.execute(

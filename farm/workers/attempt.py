@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,36 @@ from farm.core.job import JobSpec, Launch, Outcome, Reason, Stage
 from farm.lines import MAX_LINE_BYTES, encode
 from farm.workers.beat import Beat
 from farm.workers.context import LOG, JobContext
-from farm.workers.fault import Refused
+from farm.workers.fault import MESSAGE_CHARS, Refused
 from farm.workers.spool import Writer
 from farm.workers.throttle import Throttle
 from farm.workers.vault import Vault
 
 FLUSH_S = 1.0
+MOST_WARNINGS = 100
+"""More of one job are in its log only."""
+
+
+class _Warned(logging.Handler):
+    """Keeps what a connector warned of."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.said) < MOST_WARNINGS:
+            self.said.append(record.getMessage())
+
+
+@contextmanager
+def _warnings() -> Iterator[list[str]]:
+    handler = _Warned()
+    LOG.addHandler(handler)
+    try:
+        yield handler.said
+    finally:
+        LOG.removeHandler(handler)
 
 
 class Attempt:
@@ -66,17 +92,22 @@ class Attempt:
         )
 
     def run(self) -> tuple[Outcome, str]:
-        """The outcome, or whatever the connector raises.
+        """The outcome, or whatever the connector raises; of a listing that succeeded also what it warned of.
 
         One that saw the request to stop and came back early has not finished: it runs again, costing nothing.
         """
         try:
-            self._write(self._found())
+            with _warnings() as warned:
+                self._write(self._found())
             if self.context.saw_stop and not self.listed:
                 return Outcome.INTERRUPTED, "it stopped early, as it was asked to"
-            return Outcome.SUCCEEDED, ""
+            return Outcome.SUCCEEDED, self._remark(warned) if self.job.stage is Stage.DISCOVER else ""
         finally:
             self.context.close()
+
+    def _remark(self, warned: list[str]) -> str:
+        text = self.context.redact(" ".join("; ".join(warned).split()))
+        return text if len(text) <= MESSAGE_CHARS else text[: MESSAGE_CHARS - 1] + "…"
 
     def _found(self) -> Iterable[Item | Progress | Log] | None:
         reader = self.connector()

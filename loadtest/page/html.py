@@ -14,6 +14,7 @@ from loadtest.page.plots import Plot
 from loadtest.page.plots import plots as drawn
 from loadtest.page.scene import Scene
 from loadtest.record import Record
+from loadtest.report import whose_goals
 
 ASSETS = Path(__file__).with_name("assets")
 
@@ -23,7 +24,7 @@ def page(record: Record, report: Mapping[str, Any]) -> str:
     plots = drawn(Scene(record, report)) if "throughput" in report else []
     parts = [
         _head(report),
-        _goals(report["goals"]),
+        _goals(report["goals"], whose_goals(report)),
         _tiles(report) if plots else "",
         _drawings(plots),
         _outcomes(report) if plots else "",
@@ -97,7 +98,7 @@ def _head(report: Mapping[str, Any]) -> str:
     )
 
 
-def _goals(goals: Iterable[Mapping[str, Any]]) -> str:
+def _goals(goals: Iterable[Mapping[str, Any]], whose: str) -> str:
     cards = []
     for goal in sorted(goals, key=lambda goal: bool(goal["met"])):
         least = goal["at_least"] is not None
@@ -112,7 +113,8 @@ def _goals(goals: Iterable[Mapping[str, Any]]) -> str:
             f'<i class=track><i class=fill style="width:{(value or 0.0) / scale:.1%}"></i>'
             f'<i class=tick style="left:{bound / scale:.1%}"></i></i></li>'
         )
-    return f"<ul class=goals>{''.join(cards)}</ul>" if cards else ""
+    said = f"<p class=fine>{escape(whose)}</p>" if whose else ""
+    return f"<ul class=goals>{''.join(cards)}</ul>{said}" if cards else ""
 
 
 def _tiles(report: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,34 @@ def test_deletions_elsewhere_are_noticed_while_a_subfolder_may_not_be_read(
         assert farm.drain() == 0
         assert keys(farm) == {"it": {"kept.md", "new.md", "closed/one.md"}}
         assert farm.cli("doctor").returncode == 0
+
+
+def test_a_subfolder_that_may_not_be_read_is_told_by_the_run_and_named_by_its_listing(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    closed = folder / "closed"
+    closed.mkdir(parents=True)
+    (folder / "kept.md").write_text("# kept")
+    closed.chmod(0)
+    with Farm(
+        tmp_path / "home", {"it": {"connector": "local_files", "options": {"path": str(folder)}}}
+    ) as farm:
+        farm.prefix = like_anybody()
+        try:
+            farm.start()
+            line = farm.cli("run", "it", "--wait").stderr
+        finally:
+            closed.chmod(0o755)
+        said = "1 folder could not be read (`farm jobs show 1`)"
+        assert line.rstrip().endswith(f"1 new, {said}")
+        (run,) = json.loads(farm.cli("runs", "--format", "json").stdout)
+        assert (run["state"], run["message"]) == ("succeeded", said)
+        assert said in " ".join(farm.cli("runs").stdout.split())
+        job = json.loads(farm.cli("jobs", "show", "1", "--format", "json").stdout)
+        assert job["state"] == "succeeded"
+        assert job["message"] == "cannot look into closed: Permission denied; nothing in it counts as deleted"
+        assert job["attempts"][0]["message"] == job["message"]
+        assert job["message"] in farm.cli("jobs", "show", "1").stdout
+
+        assert farm.cli("run", "it", "--wait").returncode == 0
+        after = json.loads(farm.cli("runs", "--format", "json").stdout)[0]
+        assert (after["state"], after["message"]) == ("succeeded", "")
