@@ -88,6 +88,23 @@ def test_a_drain_with_quarantined_jobs_exits_with_3(home: Path, folder: Path) ->
     assert (ran.stdout, ran.stderr) == ("", "")
 
 
+def test_a_purge_asks_first_also_of_a_source_removed_before(home: Path, folder: Path) -> None:
+    farm(home, "add", str(folder))
+    farm(home, "start", "--drain", "--no-progress")
+    for _ in ("in farm.toml", "removed before"):
+        refused = farm(home, "sources", "remove", "notes", "--purge", check=False)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        assert "--yes" in refused.stderr
+        assert len(ask(home, "documents", "list")) == 12
+        if ask(home, "sources", "list"):
+            farm(home, "sources", "remove", "notes")
+    assert ask(home, "search", "apple")
+    farm(home, "sources", "remove", "notes", "--purge", "--yes")
+    assert not ask(home, "search", "apple")
+    unknown = farm(home, "sources", "remove", "notes", "--purge", "--yes", check=False)
+    assert "there is no source 'notes'" in unknown.stderr
+
+
 def test_the_running_farm_is_asked_changed_and_stopped(
     home: Path, folder: Path, started: subprocess.Popen[str], tmp_path: Path
 ) -> None:
