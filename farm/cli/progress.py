@@ -61,15 +61,25 @@ class Rate:
 class Watcher:
     """Follows runs, and says how each ended. One `look` at a time, from one thread.
 
-    `only`: these runs; else all that are open, or began after the run `last`.
+    `only`: these runs; else all that are open, or began after the run `last`, and those `left` open before.
+    `each`: every run is worth a line.
     """
 
-    def __init__(self, db: sqlite3.Connection, only: Sequence[int] | None = None, last: int = 0) -> None:
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        only: Sequence[int] | None = None,
+        last: int = 0,
+        *,
+        left: Sequence[int] = (),
+        each: bool = False,
+    ) -> None:
         self._db = db
         self._only = None if only is None else set(only)
         self._last = last
+        self._each = each or only is not None
         self._seen: set[str] = set()
-        self._followed: dict[int, Row] = {run_id: {} for run_id in only or ()}
+        self._followed: dict[int, Row] = {run_id: {} for run_id in (*(only or ()), *left)}
         self._rates: dict[int, Rate] = {}
         self._plain_at = time.monotonic()
         self._said = ""
@@ -92,7 +102,7 @@ class Watcher:
             row = views.run(self._db, run_id)
             ended.append(row)
             # Of a watched source that finds nothing new, the first run is worth a line, and no other.
-            if self._only is not None or row["source"] not in self._seen or _did(row):
+            if self._each or row["source"] not in self._seen or _did(row):
                 self.say(_ending(row))
             self._seen.add(row["source"])
             self._remove_bar(run_id)
@@ -188,13 +198,14 @@ class Showing(threading.Thread):
         self._app = app
         self._drain = drain
         self._over = threading.Event()
-        self._last = _newest(app)
+        self._last, self._left = _before(app)
 
     def run(self) -> None:
         try:
             while not control.answers(self._app.home) and not self._over.wait(LOOK_S):
                 pass
-            watcher = Watcher(views.connect(self._app.home), last=self._last)
+            db = views.connect(self._app.home)
+            watcher = Watcher(db, last=self._last, left=self._left, each=self._drain)
             try:
                 self._follow(watcher)
             finally:
@@ -257,11 +268,12 @@ def waits_for(tables: dict[str, Row], known: dict[str, Row], now: float) -> str:
     return "waiting for `farm run NAME`"
 
 
-def _newest(app: App) -> int:
-    """The id of the last run before this start."""
+def _before(app: App) -> tuple[int, list[int]]:
+    """The id of the last run before this start, and of those that are not over."""
     db = views.connect(app.home)
     try:
-        return max((row["id"] for row in views.runs(db, limit=1)), default=0)
+        last = max((row["id"] for row in views.runs(db, limit=1)), default=0)
+        return last, [row["id"] for row in views.open_runs(db)]
     finally:
         db.close()
 

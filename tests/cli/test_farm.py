@@ -77,10 +77,21 @@ def test_a_folder_goes_in_and_is_found(home: Path, folder: Path) -> None:
     assert "it succeeded at its 1st attempt" in farm(home, "jobs", "explain", "3").stdout
 
 
+def test_a_drain_tells_how_each_run_ended_also_one_asked_for_before(home: Path, folder: Path) -> None:
+    farm(home, "add", str(folder))
+    farm(home, "run", "notes")
+    assert re.fullmatch(r"notes: run 1 succeeded in .*: 12 new\n", farm(home, "start", "--drain").stderr)
+    farm(home, "run", "notes")
+    said = farm(home, "start", "--drain").stderr
+    assert re.fullmatch(r"notes: run 2 succeeded in .*: (12 unchanged|nothing new)\n", said)
+
+
 def test_a_drain_with_quarantined_jobs_exits_with_3(home: Path, folder: Path) -> None:
     (folder / "broken.pdf").write_bytes(b"%PDF-1.7 and nothing more")
     farm(home, "add", str(folder))
-    assert farm(home, "start", "--drain", "--no-progress", check=False).returncode == 3
+    ran = farm(home, "start", "--drain", "--no-progress", check=False)
+    assert ran.returncode == 3
+    assert ran.stderr.startswith("1 job is in quarantine: `") and "quarantine list`\n" in ran.stderr
     (row,) = ask(home, "quarantine", "list")
     assert row["key"] == "broken.pdf"
     assert farm(home, "quarantine", "discard", str(row["job_id"])).returncode == 0
