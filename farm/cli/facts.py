@@ -28,7 +28,14 @@ def sources(app: App, db: sqlite3.Connection, *, limits: bool = False) -> list[R
     left = [name for name in known if name not in tables and any(counts.get(name, {}).get(s) for s in _OPEN)]
     fuses = views.fuses(db)
     rows = [
-        _row(name, tables.get(name), known[name], counts.get(name), fuses.get(name))
+        _row(
+            name,
+            tables.get(name),
+            known[name],
+            counts.get(name),
+            fuses.get(name),
+            next_try(db, name, fuses.get(name)),
+        )
         for name in [*tables, *left]
     ]
     if limits:
@@ -37,14 +44,29 @@ def sources(app: App, db: sqlite3.Connection, *, limits: bool = False) -> list[R
     return rows
 
 
-def _row(name: str, table: Row | None, known: Row, counts: dict[str, int] | None, fuse: Row | None) -> Row:
+def next_try(db: sqlite3.Connection, source: str, fuse: Row | None) -> float | None:
+    """When a source that failed last is asked again; None while it does not fail, or nothing waits for it."""
+    if fuse is None or fuse["until"] is not None:
+        return fuse["until"] if fuse else None
+    retry = views.next_retry(db, source)
+    return retry[0] if retry else None
+
+
+def _row(
+    name: str,
+    table: Row | None,
+    known: Row,
+    counts: dict[str, int] | None,
+    fuse: Row | None,
+    next_try_at: float | None,
+) -> Row:
     table = table or {}
     if not table:
         state = "removed"
     elif known["paused_at"]:
         state = "paused"
     else:
-        state = "degraded" if known["degraded"] or fuse else "active"
+        state = "degraded" if known["degraded"] or (fuse and fuse["until"] is not None) else "active"
     return {
         "name": name,
         "connector": table.get("connector"),
@@ -59,7 +81,7 @@ def _row(name: str, table: Row | None, known: Row, counts: dict[str, int] | None
         "degraded": known["degraded"],
         "next_run_at": known["next_fire_at"],
         "breaker": _breaker(fuse),
-        "next_try_at": fuse["until"] if fuse else None,
+        "next_try_at": next_try_at,
         "last_run": known["last_run"],
         "jobs": counts or dict.fromkeys(views.STATES, 0),
     }
@@ -68,7 +90,9 @@ def _row(name: str, table: Row | None, known: Row, counts: dict[str, int] | None
 def _breaker(fuse: Row | None) -> Row:
     if fuse is None:
         return {"position": "closed", "failures": 0, "message": ""}
-    position = "open" if time.time() < fuse["until"] else "half_open"
+    position = "closed"
+    if fuse["until"] is not None:
+        position = "open" if time.time() < fuse["until"] else "half_open"
     return {"position": position, "failures": fuse["failures"], "message": fuse["message"]}
 
 

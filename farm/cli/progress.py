@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -37,6 +37,14 @@ STOPPING_S = 1.0
 """How often the farm is asked whether it stops, while jobs run."""
 RATE_S = 5.0
 """The window of the rate shown."""
+
+
+class Wait(NamedTuple):
+    """What a run waits for."""
+
+    why: str
+    until: float
+    """The next try, in Unix seconds."""
 
 
 class Rate:
@@ -82,7 +90,7 @@ class Watcher:
         self._followed: dict[int, Row] = {run_id: {} for run_id in (*(only or ()), *left)}
         self._rates: dict[int, Rate] = {}
         self._plain_at = time.monotonic()
-        self._said = ""
+        self._said: list[tuple[str, Wait | None]] = []
         self._bars: dict[int, TaskID] = {}
         self._drawn: Progress | None = None
         if sys.stderr.isatty():
@@ -93,7 +101,9 @@ class Watcher:
         now = time.monotonic()
         current = [row for row in views.open_runs(self._db) if self._only is None or row["id"] in self._only]
         rates = {}
+        fuses = views.fuses(self._db) if current else {}
         for row in current:
+            row["waits"] = _wait(self._db, row, fuses.get(row["source"]))
             self._followed[row["id"]] = row
             rates[row["id"]] = self._rates.setdefault(row["id"], Rate()).of(_done(row), now)
         ended = []
@@ -110,11 +120,15 @@ class Watcher:
             self._draw(self._drawn, current, rates)
         elif current and now >= self._plain_at + PLAIN_S:
             self._plain_at = now
-            text = "; ".join(_plain(row, rates[row["id"]]) for row in current)
-            if text != self._said:
-                self._said = text
-                self.say(text)
+            self._say_plain(current, rates)
         return ended
+
+    def _say_plain(self, current: list[Row], rates: dict[int, float]) -> None:
+        """A line, unless it would be the last one again, but for the time left until a next try."""
+        said = [(_plain(row, rates[row["id"]], now=0.0), row["waits"]) for row in current]
+        if said != self._said:
+            self._said = said
+            self.say("; ".join(_plain(row, rates[row["id"]], time.time()) for row in current))
 
     def _begun(self) -> set[int]:
         """Runs not yet said to be over: also those that began and ended between two looks."""
@@ -148,7 +162,9 @@ class Watcher:
     def _draw(self, drawn: Progress, current: list[Row], rates: dict[int, float]) -> None:
         for row in current:
             if row["id"] not in self._bars:
-                self._bars[row["id"]] = drawn.add_task(row["source"], total=None, rate="", failed="")
+                self._bars[row["id"]] = drawn.add_task(
+                    row["source"], total=None, rate="", failed="", waits=""
+                )
             quarantined, total = row["jobs"]["quarantined"], sum(row["jobs"].values())
             drawn.update(
                 self._bars[row["id"]],
@@ -157,6 +173,7 @@ class Watcher:
                 total=total if total > 1 else None,
                 rate=f"{rates[row['id']]:,.0f}/s",
                 failed=f"{quarantined:,} refused" if quarantined else "",
+                waits=_waits(row["waits"], time.time()),
             )
         if current and not drawn.live.is_started:
             drawn.start()
@@ -282,12 +299,33 @@ def _done(row: Row) -> int:
     return int(sum(row["jobs"][state] for state in ("succeeded", "quarantined", "cancelled")))
 
 
-def _plain(row: Row, rate: float) -> str:
+def _plain(row: Row, rate: float, now: float) -> str:
     quarantined = row["jobs"]["quarantined"]
     refused = f", {quarantined:,} refused" if quarantined else ""
-    return (
-        f"{row['source']}: {_done(row):,} of {sum(row['jobs'].values()):,} jobs done, {rate:,.0f}/s{refused}"
-    )
+    pace = _waits(row["waits"], now) or f"{rate:,.0f}/s"
+    return f"{row['source']}: {_done(row):,} of {sum(row['jobs'].values()):,} jobs done, {pace}{refused}"
+
+
+def _wait(db: sqlite3.Connection, row: Row, fuse: Row | None) -> Wait | None:
+    """Why nothing of this run goes on, where its source failed; None where something runs or may start."""
+    jobs, now = row["jobs"], time.time()
+    if jobs["running"] or not (jobs["retrying"] or jobs["pending"]):
+        return None
+    if fuse is not None and fuse["until"] is not None and fuse["until"] > now:
+        return Wait(_line(fuse["message"]), fuse["until"])
+    retry = views.next_retry(db, row["source"]) if not jobs["pending"] else None
+    return Wait(_line(retry[1]), retry[0]) if retry else None
+
+
+def _waits(wait: Wait | None, now: float) -> str:
+    if wait is None:
+        return ""
+    soon = f"in {span(wait.until - now)}" if wait.until > now else "now"
+    return f"waits: {wait.why}; next try {soon}"
+
+
+def _line(message: str) -> str:
+    return " ".join(message.split()) or "it failed"
 
 
 def _did(row: Row) -> bool:
@@ -318,6 +356,7 @@ def _bars() -> Progress:
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[failed]}", style="red"),
+        TextColumn("{task.fields[waits]}", style="yellow", markup=False),
         console=Console(stderr=True),
         auto_refresh=False,  # no thread of its own: `look` refreshes
         transient=True,
