@@ -10,16 +10,16 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from farm import control
-from farm.cli.runs import documents
+from farm.cli.run_lines import Wait, did, done, ending, plain, wait_of, waits
 from farm.errors import FarmError, FarmNotRunning
 from farm.home import owner
 from farm.ledger import views
-from farm.words import span, when
+from farm.words import plural, span, when
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -33,18 +33,8 @@ IDLE_LOOK_S = 1.0
 """The same while nothing runs: a farm that waits should cost nothing."""
 PLAIN_S = 5.0
 """How often a plain line is written while something moves."""
-STOPPING_S = 1.0
-"""How often the farm is asked whether it stops, while jobs run."""
 RATE_S = 5.0
 """The window of the rate shown."""
-
-
-class Wait(NamedTuple):
-    """What a run waits for."""
-
-    why: str
-    until: float
-    """The next try, in Unix seconds."""
 
 
 class Rate:
@@ -103,17 +93,17 @@ class Watcher:
         rates = {}
         fuses = views.fuses(self._db) if current else {}
         for row in current:
-            row["waits"] = _wait(self._db, row, fuses.get(row["source"]))
+            row["waits"] = wait_of(self._db, row, fuses.get(row["source"]))
             self._followed[row["id"]] = row
-            rates[row["id"]] = self._rates.setdefault(row["id"], Rate()).of(_done(row), now)
+            rates[row["id"]] = self._rates.setdefault(row["id"], Rate()).of(done(row), now)
         ended = []
         for run_id in sorted(self._begun() - {row["id"] for row in current}):
             self._followed.pop(run_id, None)
             row = views.run(self._db, run_id)
             ended.append(row)
             # Of a watched source that finds nothing new, the first run is worth a line, and no other.
-            if self._each or row["source"] not in self._seen or _did(row):
-                self.say(_ending(row))
+            if self._each or row["source"] not in self._seen or did(row):
+                self.say(ending(row))
             self._seen.add(row["source"])
             self._remove_bar(run_id)
         if self._drawn is not None:
@@ -125,10 +115,10 @@ class Watcher:
 
     def _say_plain(self, current: list[Row], rates: dict[int, float]) -> None:
         """A line, unless it would be the last one again, but for the time left until a next try."""
-        said = [(_plain(row, rates[row["id"]], now=0.0), row["waits"]) for row in current]
+        said = [(plain(row, rates[row["id"]], now=0.0), row["waits"]) for row in current]
         if said != self._said:
             self._said = said
-            self.say("; ".join(_plain(row, rates[row["id"]], time.time()) for row in current))
+            self.say("; ".join(plain(row, rates[row["id"]], time.time()) for row in current))
 
     def _begun(self) -> set[int]:
         """Runs not yet said to be over: also those that began and ended between two looks."""
@@ -154,6 +144,26 @@ class Watcher:
         else:
             click.echo(text, err=True)
 
+    def say_stopping(self, grace_s: float) -> list[int]:
+        """Say what the end waits for; those attempts."""
+        running = views.running_attempts(self._db)
+        if not running:
+            self.say("stopping")
+        elif grace_s <= 0:
+            self.say(f"stopping: {plural(len(running), 'job')} cut short")
+        else:
+            have = "has" if len(running) == 1 else "have"
+            self.say(
+                f"stopping: {plural(len(running), 'job')} {have} {span(grace_s)} to finish;"
+                " Ctrl-C again ends them now"
+            )
+        return running
+
+    def say_stopped(self, attempts: list[int]) -> None:
+        cut = views.interrupted(self._db, attempts)
+        were = "was" if cut == 1 else "were"
+        self.say(f"stopped; {plural(cut, 'job')} {were} interrupted" if cut else "stopped")
+
     def close(self) -> None:
         if self._drawn is not None:
             self._drawn.stop()
@@ -168,12 +178,12 @@ class Watcher:
             quarantined, total = row["jobs"]["quarantined"], sum(row["jobs"].values())
             drawn.update(
                 self._bars[row["id"]],
-                completed=_done(row),
+                completed=done(row),
                 # One job is the listing: how much there is, is not known yet.
                 total=total if total > 1 else None,
                 rate=f"{rates[row['id']]:,.0f}/s",
                 failed=f"{quarantined:,} refused" if quarantined else "",
-                waits=_waits(row["waits"], time.time()),
+                waits=waits(row["waits"], time.time()),
             )
         if current and not drawn.live.is_started:
             drawn.start()
@@ -214,12 +224,18 @@ class Showing(threading.Thread):
         super().__init__(name="progress", daemon=True)
         self._app = app
         self._drain = drain
-        self._over = threading.Event()
+        self._over = False
+        self._bell = threading.Event()
+        """Rung when the farm stops, and when it is over."""
+        self._grace_s: float | None = None
+        """How long running jobs may finish, once the farm stops."""
+        self._cut: list[int] | None = None
+        """The attempts that ran when this was told."""
         self._last, self._left = _before(app)
 
     def run(self) -> None:
         try:
-            while not control.answers(self._app.home) and not self._over.wait(LOOK_S):
+            while not control.answers(self._app.home) and not self._bell.wait(LOOK_S):
                 pass
             db = views.connect(self._app.home)
             watcher = Watcher(db, last=self._last, left=self._left, each=self._drain)
@@ -230,30 +246,37 @@ class Showing(threading.Thread):
         except Exception as error:  # noqa: BLE001  # whatever ails the progress must not ail the farm
             click.echo(f"farm: progress cannot be shown: {error}", err=True)
 
-    def close(self) -> None:
-        self._over.set()
-        self.join(2.0)
+    def stopping(self, grace_s: float) -> None:
+        """The farm stops: say so."""
+        self._grace_s = grace_s
+        self._bell.set()
 
-    def _stopping(self) -> bool:
-        live = self._app.live()
-        return live is not None and bool(live.get("stopping"))
+    def close(self) -> None:
+        self._over = True
+        self._bell.set()
+        self.join(2.0)
 
     def _follow(self, watcher: Watcher) -> None:
         welcomed = self._drain
         quiet = 0
-        asked_at, told = time.monotonic(), False
-        while not self._over.wait(IDLE_LOOK_S if welcomed and watcher.quiet else LOOK_S):
+        while not self._over:
+            self._bell.wait(IDLE_LOOK_S if welcomed and watcher.quiet else LOOK_S)
+            self._bell.clear()
+            self._say_stopping(watcher)
             watcher.look()
-            if not told and not watcher.quiet and time.monotonic() > asked_at + STOPPING_S:
-                asked_at = time.monotonic()
-                if told := self._stopping():
-                    watcher.say("stopping: running jobs may finish; Ctrl-C again stops at once")
             quiet = quiet + 1 if watcher.quiet else 0
             if not welcomed and quiet >= 4:
                 welcomed = True
                 watcher.say(f"search it: {self._app.say('search WORDS')}")
                 watcher.say(f"{self._waits_for()}; Ctrl-C stops (again: at once)")
+        self._say_stopping(watcher)
         watcher.look()
+        if self._cut is not None:
+            watcher.say_stopped(self._cut)
+
+    def _say_stopping(self, watcher: Watcher) -> None:
+        if self._grace_s is not None and self._cut is None:
+            self._cut = watcher.say_stopping(self._grace_s)
 
     def _waits_for(self) -> str:
         """What has the farm work again: a change that it watches for, a schedule, or somebody."""
@@ -293,56 +316,6 @@ def _before(app: App) -> tuple[int, list[int]]:
         return last, [row["id"] for row in views.open_runs(db)]
     finally:
         db.close()
-
-
-def _done(row: Row) -> int:
-    return int(sum(row["jobs"][state] for state in ("succeeded", "quarantined", "cancelled")))
-
-
-def _plain(row: Row, rate: float, now: float) -> str:
-    quarantined = row["jobs"]["quarantined"]
-    refused = f", {quarantined:,} refused" if quarantined else ""
-    pace = _waits(row["waits"], now) or f"{rate:,.0f}/s"
-    return f"{row['source']}: {_done(row):,} of {sum(row['jobs'].values()):,} jobs done, {pace}{refused}"
-
-
-def _wait(db: sqlite3.Connection, row: Row, fuse: Row | None) -> Wait | None:
-    """Why nothing of this run goes on, where its source failed; None where something runs or may start."""
-    jobs, now = row["jobs"], time.time()
-    if jobs["running"] or not (jobs["retrying"] or jobs["pending"]):
-        return None
-    if fuse is not None and fuse["until"] is not None and fuse["until"] > now:
-        return Wait(_line(fuse["message"]), fuse["until"])
-    retry = views.next_retry(db, row["source"]) if not jobs["pending"] else None
-    return Wait(_line(retry[1]), retry[0]) if retry else None
-
-
-def _waits(wait: Wait | None, now: float) -> str:
-    if wait is None:
-        return ""
-    soon = f"in {span(wait.until - now)}" if wait.until > now else "now"
-    return f"waits: {wait.why}; next try {soon}"
-
-
-def _line(message: str) -> str:
-    return " ".join(message.split()) or "it failed"
-
-
-def _did(row: Row) -> bool:
-    """Whether a run is worth a line to somebody who watches."""
-    changed = any(row["documents"][what] for what in ("new", "changed", "deleted"))
-    return changed or row["state"] in ("partial", "failed")
-
-
-def _ending(row: Row) -> str:
-    began = row["started_at"] or row["requested_at"]
-    took = f" in {span(row['finished_at'] - began)}" if row["finished_at"] else ""
-    refused = row["jobs"]["quarantined"]
-    held = f"{refused:,} in quarantine (`farm quarantine list`)" if refused else ""
-    parts = [
-        part for part in (documents(row) or ("" if held else "nothing new"), held, row["message"]) if part
-    ]
-    return f"{row['source']}: run {row['id']} {row['state']}{took}: {', '.join(parts)}"
 
 
 def _bars() -> Progress:

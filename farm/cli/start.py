@@ -33,7 +33,7 @@ def start(app: App, drain: bool, no_progress: bool) -> None:
         showing = Showing(app, drain)
         showing.start()
         try:
-            code = supervisor.run(app.home, app.config, drain=drain)
+            code = supervisor.run(app.home, app.config, drain=drain, stopping=showing.stopping)
         finally:
             showing.close()
     if code == supervisor.DRAINED_WITH_QUARANTINED:

@@ -237,6 +237,21 @@ def open_runs(db: sqlite3.Connection) -> list[Row]:
     return list(found.values())
 
 
+def running_attempts(db: sqlite3.Connection) -> list[int]:
+    """Ids of the attempts that are not over."""
+    return [row[0] for row in db.execute("SELECT id FROM attempt WHERE outcome IS NULL")]
+
+
+def interrupted(db: sqlite3.Connection, attempts: Iterable[int]) -> int:
+    """How many of these attempts the farm's own end cut short."""
+    (count,) = db.execute(
+        "SELECT count(*) FROM attempt"
+        " WHERE id IN (SELECT value FROM json_each(?)) AND outcome = 'interrupted'",
+        (json.dumps(list(attempts)),),
+    ).fetchone()
+    return int(count)
+
+
 def runs_after(db: sqlite3.Connection, last: int) -> list[int]:
     """Ids of the runs that began after this one."""
     return [row[0] for row in db.execute("SELECT id FROM run WHERE id > ? ORDER BY id", (last,))]

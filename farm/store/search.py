@@ -186,7 +186,7 @@ def holds(store: Path, source: str) -> bool:
         f"SELECT 1 FROM {table} WHERE source = :source" for table in ("document", "record", "unit")
     )
     with _reading(store) as db:
-        return db.execute(f"SELECT EXISTS ({sql})", {"source": source}).fetchone() == (1,)
+        return db.execute(f"{sql} LIMIT 1", {"source": source}).fetchone() is not None
 
 
 _LISTED = ", ".join(field.name for field in fields(DocumentRow))

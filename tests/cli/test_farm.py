@@ -162,6 +162,7 @@ def test_the_running_farm_is_asked_changed_and_stopped(
     assert "notes: run 1 succeeded" in err
     assert "search WORDS" in err
     assert "watching" in err
+    assert err.endswith("stopping\nstopped\n")
 
 
 def test_on_a_terminal_it_shows_bars_and_ctrl_c_stops_it(home: Path, folder: Path) -> None:
@@ -187,6 +188,8 @@ def test_on_a_terminal_it_shows_bars_and_ctrl_c_stops_it(home: Path, folder: Pat
         except OSError:
             pass  # the terminal is gone with its last process
         assert process.wait(30) == 0
+        assert b"stopping\r\n" in seen
+        assert seen.endswith(b"stopped\r\n")
         assert b"Traceback" not in seen
     finally:
         process.kill()
