@@ -34,7 +34,7 @@ def sources(app: App, db: sqlite3.Connection, *, limits: bool = False) -> list[R
             known[name],
             counts.get(name),
             fuses.get(name),
-            next_try(db, name, fuses.get(name)),
+            _retry(db, name, fuses.get(name), counts.get(name)),
         )
         for name in [*tables, *left]
     ]
@@ -44,12 +44,18 @@ def sources(app: App, db: sqlite3.Connection, *, limits: bool = False) -> list[R
     return rows
 
 
-def next_try(db: sqlite3.Connection, source: str, fuse: Row | None) -> float | None:
-    """When a source that failed last is asked again; None while it does not fail, or nothing waits for it."""
-    if fuse is None or fuse["until"] is not None:
-        return fuse["until"] if fuse else None
-    retry = views.next_retry(db, source)
-    return retry[0] if retry else None
+def _retry(
+    db: sqlite3.Connection, source: str, fuse: Row | None, counts: dict[str, int] | None
+) -> tuple[float, str] | None:
+    """The next try of a source that failed last and why; None while all is well, or the breaker knows both.
+
+    A drain has no breaker: there the source fails when nothing of it is left to do but to try again.
+    """
+    if fuse is not None and fuse["until"] is not None:
+        return None
+    only_retries = counts is not None and not (counts["pending"] or counts["running"])
+    retry = views.next_retry(db, source) if counts and counts["retrying"] and (fuse or only_retries) else None
+    return (retry[0], fuse["message"] if fuse else retry[1]) if retry else None
 
 
 def _row(
@@ -58,7 +64,7 @@ def _row(
     known: Row,
     counts: dict[str, int] | None,
     fuse: Row | None,
-    next_try_at: float | None,
+    retry: tuple[float, str] | None,
 ) -> Row:
     table = table or {}
     if not table:
@@ -80,16 +86,16 @@ def _row(
         "paused_by": known["paused_by"],
         "degraded": known["degraded"],
         "next_run_at": known["next_fire_at"],
-        "breaker": _breaker(fuse),
-        "next_try_at": next_try_at,
+        "breaker": _breaker(fuse, retry),
+        "next_try_at": retry[0] if retry else fuse["until"] if fuse else None,
         "last_run": known["last_run"],
         "jobs": counts or dict.fromkeys(views.STATES, 0),
     }
 
 
-def _breaker(fuse: Row | None) -> Row:
+def _breaker(fuse: Row | None, retry: tuple[float, str] | None) -> Row:
     if fuse is None:
-        return {"position": "closed", "failures": 0, "message": ""}
+        return {"position": "closed", "failures": 0, "message": retry[1] if retry else ""}
     position = "closed"
     if fuse["until"] is not None:
         position = "open" if time.time() < fuse["until"] else "half_open"

@@ -98,6 +98,16 @@ def test_a_source_is_known_to_fail_before_its_breaker_opens(tmp_path: Path, othe
         )
 
 
+def test_a_source_is_known_to_fail_in_a_drain_which_has_no_breaker(tmp_path: Path, other: Other) -> None:
+    other.go()
+    later = {"class": "fast", "base": "1h", "max": "1h"}
+    sources = {"away": {**other.table(LATE, "bad"), "retry": later}}
+    with Farm(tmp_path / "home", sources).start(drain=True) as farm:
+        told = "nobody answers at example.org"
+        until(lambda: told in farm.cli("sources", "list").stdout, 30, every_s=0.2)
+        assert breaker(farm)["next_try_at"]
+
+
 def test_it_outlives_the_farm_and_a_person_closes_it(tmp_path: Path, other: Other) -> None:
     other.go()
     farm = Farm(tmp_path / "home", {"away": other.table(LATE, *UNITS)})
