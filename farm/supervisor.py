@@ -14,7 +14,7 @@ import shutil
 import signal
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -52,14 +52,19 @@ BRINGS_WORK = frozenset({"run", "submit", "retry_jobs"})
 """Operations that are refused while the disk is full."""
 
 
-def run(home: Path, config: Path, *, drain: bool = False) -> int:
-    """Run the farm until it is told to stop, or is drained; the exit code. Raises FarmError before it starts."""
+def run(
+    home: Path, config: Path, *, drain: bool = False, stopping: Callable[[float], None] | None = None
+) -> int:
+    """Run the farm until it is told to stop, or is drained; the exit code. Raises FarmError before it starts.
+
+    `stopping` is called, by any thread, when it is told to stop first: with the seconds that running jobs get.
+    """
     settings = load(config)
     homes.prepare(home)
     with ExitStack() as stack:
         stack.enter_context(homes.Lock(home))
         stack.callback(telemetry.stop, telemetry.start(home))
-        farm = Farm(home, settings, drain=drain)
+        farm = Farm(home, settings, drain=drain, stopping=stopping)
         stack.callback(farm.close)
         stack.callback(shortage.watch())
         try:
@@ -83,7 +88,14 @@ def run(home: Path, config: Path, *, drain: bool = False) -> int:
 class Farm:
     """All parts of a running farm. `start` brings them up from the inside out, `close` takes them down."""
 
-    def __init__(self, home: Path, settings: Settings, *, drain: bool) -> None:
+    def __init__(
+        self,
+        home: Path,
+        settings: Settings,
+        *,
+        drain: bool,
+        stopping: Callable[[float], None] | None = None,
+    ) -> None:
         self.home = home
         self.settings = settings
         self.drain = drain
@@ -91,6 +103,7 @@ class Farm:
         self.started_at = time.time()
         self._stack = ExitStack()
         self._asked_to_stop = False
+        self._stopping = stopping
         self._webhooks: Listener | None = None
 
     def start(self) -> None:
@@ -204,8 +217,11 @@ class Farm:
     def stop(self, *, now: bool = False) -> None:
         """Running jobs get the grace time. A second time, or `now`: at once."""
         log(Name.FARM_STOPPING, at_once=now)
-        self._asked_to_stop = True
-        self.dispatcher.stop(0.0 if now else self.settings.farm.grace_s)
+        first, self._asked_to_stop = not self._asked_to_stop, True
+        grace_s = 0.0 if now else self.settings.farm.grace_s
+        self.dispatcher.stop(grace_s)
+        if first and self._stopping is not None:
+            self._stopping(grace_s)
 
     # -- triggers
 

@@ -28,7 +28,14 @@ def sources(app: App, db: sqlite3.Connection, *, limits: bool = False) -> list[R
     left = [name for name in known if name not in tables and any(counts.get(name, {}).get(s) for s in _OPEN)]
     fuses = views.fuses(db)
     rows = [
-        _row(name, tables.get(name), known[name], counts.get(name), fuses.get(name))
+        _row(
+            name,
+            tables.get(name),
+            known[name],
+            counts.get(name),
+            fuses.get(name),
+            _retry(db, name, fuses.get(name), counts.get(name)),
+        )
         for name in [*tables, *left]
     ]
     if limits:
@@ -37,14 +44,35 @@ def sources(app: App, db: sqlite3.Connection, *, limits: bool = False) -> list[R
     return rows
 
 
-def _row(name: str, table: Row | None, known: Row, counts: dict[str, int] | None, fuse: Row | None) -> Row:
+def _retry(
+    db: sqlite3.Connection, source: str, fuse: Row | None, counts: dict[str, int] | None
+) -> tuple[float, str] | None:
+    """The next try of a source that failed last and why; None while all is well, or the breaker knows both.
+
+    A drain has no breaker: there the source fails when nothing of it is left to do but to try again.
+    """
+    if fuse is not None and fuse["until"] is not None:
+        return None
+    only_retries = counts is not None and not (counts["pending"] or counts["running"])
+    retry = views.next_retry(db, source) if counts and counts["retrying"] and (fuse or only_retries) else None
+    return (retry[0], fuse["message"] if fuse else retry[1]) if retry else None
+
+
+def _row(
+    name: str,
+    table: Row | None,
+    known: Row,
+    counts: dict[str, int] | None,
+    fuse: Row | None,
+    retry: tuple[float, str] | None,
+) -> Row:
     table = table or {}
     if not table:
         state = "removed"
     elif known["paused_at"]:
         state = "paused"
     else:
-        state = "degraded" if known["degraded"] or fuse else "active"
+        state = "degraded" if known["degraded"] or (fuse and fuse["until"] is not None) else "active"
     return {
         "name": name,
         "connector": table.get("connector"),
@@ -58,17 +86,19 @@ def _row(name: str, table: Row | None, known: Row, counts: dict[str, int] | None
         "paused_by": known["paused_by"],
         "degraded": known["degraded"],
         "next_run_at": known["next_fire_at"],
-        "breaker": _breaker(fuse),
-        "next_try_at": fuse["until"] if fuse else None,
+        "breaker": _breaker(fuse, retry),
+        "next_try_at": retry[0] if retry else fuse["until"] if fuse else None,
         "last_run": known["last_run"],
         "jobs": counts or dict.fromkeys(views.STATES, 0),
     }
 
 
-def _breaker(fuse: Row | None) -> Row:
+def _breaker(fuse: Row | None, retry: tuple[float, str] | None) -> Row:
     if fuse is None:
-        return {"position": "closed", "failures": 0, "message": ""}
-    position = "open" if time.time() < fuse["until"] else "half_open"
+        return {"position": "closed", "failures": 0, "message": retry[1] if retry else ""}
+    position = "closed"
+    if fuse["until"] is not None:
+        position = "open" if time.time() < fuse["until"] else "half_open"
     return {"position": position, "failures": fuse["failures"], "message": fuse["message"]}
 
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from farm import control
-from farm.cli.runs import documents
+from farm.cli.run_lines import Wait, did, done, ending, plain, wait_of, waits
 from farm.errors import FarmError, FarmNotRunning
 from farm.home import owner
 from farm.ledger import views
-from farm.words import span, when
+from farm.words import plural, span, when
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -33,8 +33,6 @@ IDLE_LOOK_S = 1.0
 """The same while nothing runs: a farm that waits should cost nothing."""
 PLAIN_S = 5.0
 """How often a plain line is written while something moves."""
-STOPPING_S = 1.0
-"""How often the farm is asked whether it stops, while jobs run."""
 RATE_S = 5.0
 """The window of the rate shown."""
 
@@ -61,18 +59,28 @@ class Rate:
 class Watcher:
     """Follows runs, and says how each ended. One `look` at a time, from one thread.
 
-    `only`: these runs; else all that are open, or began after the run `last`.
+    `only`: these runs; else all that are open, or began after the run `last`, and those `left` open before.
+    `each`: every run is worth a line.
     """
 
-    def __init__(self, db: sqlite3.Connection, only: Sequence[int] | None = None, last: int = 0) -> None:
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        only: Sequence[int] | None = None,
+        last: int = 0,
+        *,
+        left: Sequence[int] = (),
+        each: bool = False,
+    ) -> None:
         self._db = db
         self._only = None if only is None else set(only)
         self._last = last
+        self._each = each or only is not None
         self._seen: set[str] = set()
-        self._followed: dict[int, Row] = {run_id: {} for run_id in only or ()}
+        self._followed: dict[int, Row] = {run_id: {} for run_id in (*(only or ()), *left)}
         self._rates: dict[int, Rate] = {}
         self._plain_at = time.monotonic()
-        self._said = ""
+        self._said: list[tuple[str, Wait | None]] = []
         self._bars: dict[int, TaskID] = {}
         self._drawn: Progress | None = None
         if sys.stderr.isatty():
@@ -83,28 +91,34 @@ class Watcher:
         now = time.monotonic()
         current = [row for row in views.open_runs(self._db) if self._only is None or row["id"] in self._only]
         rates = {}
+        fuses = views.fuses(self._db) if current else {}
         for row in current:
+            row["waits"] = wait_of(self._db, row, fuses.get(row["source"]))
             self._followed[row["id"]] = row
-            rates[row["id"]] = self._rates.setdefault(row["id"], Rate()).of(_done(row), now)
+            rates[row["id"]] = self._rates.setdefault(row["id"], Rate()).of(done(row), now)
         ended = []
         for run_id in sorted(self._begun() - {row["id"] for row in current}):
             self._followed.pop(run_id, None)
             row = views.run(self._db, run_id)
             ended.append(row)
             # Of a watched source that finds nothing new, the first run is worth a line, and no other.
-            if self._only is not None or row["source"] not in self._seen or _did(row):
-                self.say(_ending(row))
+            if self._each or row["source"] not in self._seen or did(row):
+                self.say(ending(row))
             self._seen.add(row["source"])
             self._remove_bar(run_id)
         if self._drawn is not None:
             self._draw(self._drawn, current, rates)
         elif current and now >= self._plain_at + PLAIN_S:
             self._plain_at = now
-            text = "; ".join(_plain(row, rates[row["id"]]) for row in current)
-            if text != self._said:
-                self._said = text
-                self.say(text)
+            self._say_plain(current, rates)
         return ended
+
+    def _say_plain(self, current: list[Row], rates: dict[int, float]) -> None:
+        """A line, unless it would be the last one again, but for the time left until a next try."""
+        said = [(plain(row, rates[row["id"]], now=0.0), row["waits"]) for row in current]
+        if said != self._said:
+            self._said = said
+            self.say("; ".join(plain(row, rates[row["id"]], time.time()) for row in current))
 
     def _begun(self) -> set[int]:
         """Runs not yet said to be over: also those that began and ended between two looks."""
@@ -130,6 +144,26 @@ class Watcher:
         else:
             click.echo(text, err=True)
 
+    def say_stopping(self, grace_s: float) -> list[int]:
+        """Say what the end waits for; those attempts."""
+        running = views.running_attempts(self._db)
+        if not running:
+            self.say("stopping")
+        elif grace_s <= 0:
+            self.say(f"stopping: {plural(len(running), 'job')} cut short")
+        else:
+            have = "has" if len(running) == 1 else "have"
+            self.say(
+                f"stopping: {plural(len(running), 'job')} {have} {span(grace_s)} to finish;"
+                " Ctrl-C again ends them now"
+            )
+        return running
+
+    def say_stopped(self, attempts: list[int]) -> None:
+        cut = views.interrupted(self._db, attempts)
+        were = "was" if cut == 1 else "were"
+        self.say(f"stopped; {plural(cut, 'job')} {were} interrupted" if cut else "stopped")
+
     def close(self) -> None:
         if self._drawn is not None:
             self._drawn.stop()
@@ -138,15 +172,18 @@ class Watcher:
     def _draw(self, drawn: Progress, current: list[Row], rates: dict[int, float]) -> None:
         for row in current:
             if row["id"] not in self._bars:
-                self._bars[row["id"]] = drawn.add_task(row["source"], total=None, rate="", failed="")
+                self._bars[row["id"]] = drawn.add_task(
+                    row["source"], total=None, rate="", failed="", waits=""
+                )
             quarantined, total = row["jobs"]["quarantined"], sum(row["jobs"].values())
             drawn.update(
                 self._bars[row["id"]],
-                completed=_done(row),
+                completed=done(row),
                 # One job is the listing: how much there is, is not known yet.
                 total=total if total > 1 else None,
                 rate=f"{rates[row['id']]:,.0f}/s",
                 failed=f"{quarantined:,} refused" if quarantined else "",
+                waits=waits(row["waits"], time.time()),
             )
         if current and not drawn.live.is_started:
             drawn.start()
@@ -187,14 +224,21 @@ class Showing(threading.Thread):
         super().__init__(name="progress", daemon=True)
         self._app = app
         self._drain = drain
-        self._over = threading.Event()
-        self._last = _newest(app)
+        self._over = False
+        self._bell = threading.Event()
+        """Rung when the farm stops, and when it is over."""
+        self._grace_s: float | None = None
+        """How long running jobs may finish, once the farm stops."""
+        self._cut: list[int] | None = None
+        """The attempts that ran when this was told."""
+        self._last, self._left = _before(app)
 
     def run(self) -> None:
         try:
-            while not control.answers(self._app.home) and not self._over.wait(LOOK_S):
+            while not control.answers(self._app.home) and not self._bell.wait(LOOK_S):
                 pass
-            watcher = Watcher(views.connect(self._app.home), last=self._last)
+            db = views.connect(self._app.home)
+            watcher = Watcher(db, last=self._last, left=self._left, each=self._drain)
             try:
                 self._follow(watcher)
             finally:
@@ -202,30 +246,37 @@ class Showing(threading.Thread):
         except Exception as error:  # noqa: BLE001  # whatever ails the progress must not ail the farm
             click.echo(f"farm: progress cannot be shown: {error}", err=True)
 
-    def close(self) -> None:
-        self._over.set()
-        self.join(2.0)
+    def stopping(self, grace_s: float) -> None:
+        """The farm stops: say so."""
+        self._grace_s = grace_s
+        self._bell.set()
 
-    def _stopping(self) -> bool:
-        live = self._app.live()
-        return live is not None and bool(live.get("stopping"))
+    def close(self) -> None:
+        self._over = True
+        self._bell.set()
+        self.join(2.0)
 
     def _follow(self, watcher: Watcher) -> None:
         welcomed = self._drain
         quiet = 0
-        asked_at, told = time.monotonic(), False
-        while not self._over.wait(IDLE_LOOK_S if welcomed and watcher.quiet else LOOK_S):
+        while not self._over:
+            self._bell.wait(IDLE_LOOK_S if welcomed and watcher.quiet else LOOK_S)
+            self._bell.clear()
+            self._say_stopping(watcher)
             watcher.look()
-            if not told and not watcher.quiet and time.monotonic() > asked_at + STOPPING_S:
-                asked_at = time.monotonic()
-                if told := self._stopping():
-                    watcher.say("stopping: running jobs may finish; Ctrl-C again stops at once")
             quiet = quiet + 1 if watcher.quiet else 0
             if not welcomed and quiet >= 4:
                 welcomed = True
                 watcher.say(f"search it: {self._app.say('search WORDS')}")
                 watcher.say(f"{self._waits_for()}; Ctrl-C stops (again: at once)")
+        self._say_stopping(watcher)
         watcher.look()
+        if self._cut is not None:
+            watcher.say_stopped(self._cut)
+
+    def _say_stopping(self, watcher: Watcher) -> None:
+        if self._grace_s is not None and self._cut is None:
+            self._cut = watcher.say_stopping(self._grace_s)
 
     def _waits_for(self) -> str:
         """What has the farm work again: a change that it watches for, a schedule, or somebody."""
@@ -257,42 +308,14 @@ def waits_for(tables: dict[str, Row], known: dict[str, Row], now: float) -> str:
     return "waiting for `farm run NAME`"
 
 
-def _newest(app: App) -> int:
-    """The id of the last run before this start."""
+def _before(app: App) -> tuple[int, list[int]]:
+    """The id of the last run before this start, and of those that are not over."""
     db = views.connect(app.home)
     try:
-        return max((row["id"] for row in views.runs(db, limit=1)), default=0)
+        last = max((row["id"] for row in views.runs(db, limit=1)), default=0)
+        return last, [row["id"] for row in views.open_runs(db)]
     finally:
         db.close()
-
-
-def _done(row: Row) -> int:
-    return int(sum(row["jobs"][state] for state in ("succeeded", "quarantined", "cancelled")))
-
-
-def _plain(row: Row, rate: float) -> str:
-    quarantined = row["jobs"]["quarantined"]
-    refused = f", {quarantined:,} refused" if quarantined else ""
-    return (
-        f"{row['source']}: {_done(row):,} of {sum(row['jobs'].values()):,} jobs done, {rate:,.0f}/s{refused}"
-    )
-
-
-def _did(row: Row) -> bool:
-    """Whether a run is worth a line to somebody who watches."""
-    changed = any(row["documents"][what] for what in ("new", "changed", "deleted"))
-    return changed or row["state"] in ("partial", "failed")
-
-
-def _ending(row: Row) -> str:
-    began = row["started_at"] or row["requested_at"]
-    took = f" in {span(row['finished_at'] - began)}" if row["finished_at"] else ""
-    refused = row["jobs"]["quarantined"]
-    held = f"{refused:,} in quarantine (`farm quarantine list`)" if refused else ""
-    parts = [
-        part for part in (documents(row) or ("" if held else "nothing new"), held, row["message"]) if part
-    ]
-    return f"{row['source']}: run {row['id']} {row['state']}{took}: {', '.join(parts)}"
 
 
 def _bars() -> Progress:
@@ -306,6 +329,7 @@ def _bars() -> Progress:
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[failed]}", style="red"),
+        TextColumn("{task.fields[waits]}", style="yellow", markup=False),
         console=Console(stderr=True),
         auto_refresh=False,  # no thread of its own: `look` refreshes
         transient=True,

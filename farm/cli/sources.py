@@ -12,7 +12,7 @@ from farm import control
 from farm.cli import facts, show
 from farm.cli.app import App, pass_app
 from farm.cli.command import complete_source, format_option, group
-from farm.errors import FarmNotRunning, UnknownSource
+from farm.errors import FarmError, FarmNotRunning, UnknownSource
 from farm.words import plural
 
 if TYPE_CHECKING:
@@ -138,15 +138,23 @@ def resume(app: App, source: str) -> None:
 @sources.command(examples=["farm sources remove notes", "farm sources remove notes --purge --yes"])
 @click.argument("source", shell_complete=complete_source)
 @click.option("--purge", is_flag=True, help="Remove its documents from the store, too.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask; needed with --purge where there is no terminal.")
 @format_option
 @pass_app
 def remove(app: App, source: str, purge: bool, yes: bool) -> None:
-    """Take SOURCE out of farm.toml and cancel its work; its documents stay, unless --purge is given."""
+    """Take SOURCE out of farm.toml and cancel its work; its documents stay, unless --purge is given.
+
+    With --purge also the documents of a source that was removed before.
+    """
     from farm.cli import config_file
 
-    app.require_source(source)
-    if purge and not yes and sys.stdin.isatty():
+    if not (purge and _is_stored(app, source)):
+        app.require_source(source)
+    if purge and not yes:
+        if not sys.stdin.isatty():
+            raise FarmError(
+                f"--purge removes all documents of {source}, and there is no terminal to ask on: give --yes, too"
+            )
         click.confirm(f"Remove {source} and all of its documents?", abort=True)
     # The file first, so that no trigger starts it again in between.
     if source in app.tables():
@@ -157,6 +165,14 @@ def remove(app: App, source: str, purge: bool, yes: bool) -> None:
     changed = app.act("remove_source", name=source, purge=purge)
     documents = "its documents are gone" if purge else "its documents stay"
     _done(app, changed, f"{source} is removed, {plural(changed['changed'], 'job')} cancelled; {documents}")
+
+
+def _is_stored(app: App, source: str) -> bool:
+    """Whether the store has anything of it: also of a source that was removed without --purge."""
+    from farm.home import STORE
+    from farm.store.search import holds
+
+    return holds(app.require_home() / STORE, source)
 
 
 def configured(settings: Settings, name: str) -> SourceSettings:

@@ -7,6 +7,8 @@ import click
 from farm.cli.app import App, pass_app
 from farm.cli.command import command
 from farm.errors import ConfigErrors
+from farm.ledger import views
+from farm.words import plural
 
 
 @command(examples=["farm start", "farm start --drain", "farm --home /srv/farm start --no-progress"])
@@ -31,7 +33,11 @@ def start(app: App, drain: bool, no_progress: bool) -> None:
         showing = Showing(app, drain)
         showing.start()
         try:
-            code = supervisor.run(app.home, app.config, drain=drain)
+            code = supervisor.run(app.home, app.config, drain=drain, stopping=showing.stopping)
         finally:
             showing.close()
+    if code == supervisor.DRAINED_WITH_QUARANTINED:
+        refused = views.job_counts(app.ledger())["quarantined"]
+        are = "is" if refused == 1 else "are"
+        click.echo(f"{plural(refused, 'job')} {are} in quarantine: `{app.say('quarantine list')}`", err=True)
     raise click.exceptions.Exit(code)

@@ -90,14 +90,29 @@ def sources(db: sqlite3.Connection, names: Iterable[str] = ()) -> dict[str, Row]
 
 
 def fuses(db: sqlite3.Connection) -> dict[str, Row]:
-    """The breakers that are not closed: failures in a row, the next try, what the last failure said."""
+    """Where the other side failed last: failures in a row, the next try, what the last failure said.
+
+    `until` is None while the breaker is closed: the failures are being counted.
+    """
     if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'fuse'").fetchone():
         return {}  # a ledger that no newer farm has opened yet
-    rows = db.execute("SELECT source, failures, until, message FROM fuse WHERE until IS NOT NULL")
+    rows = db.execute("SELECT source, failures, until, message FROM fuse")
     return {
         source: {"failures": failures, "until": until, "message": message}
         for source, failures, until, message in rows
     }
+
+
+def next_retry(db: sqlite3.Connection, source: str) -> tuple[float, str] | None:
+    """When the first of its jobs that wait for another attempt may have it, and why the last one failed."""
+    row = db.execute(
+        """
+        SELECT task.due_at, message FROM task JOIN job USING (id)
+        WHERE queue = ? AND task.due_at IS NOT NULL AND state = 'retrying' ORDER BY task.due_at LIMIT 1
+        """,
+        (source,),
+    ).fetchone()
+    return None if row is None else (row[0], row[1])
 
 
 def runs(
@@ -220,6 +235,21 @@ def open_runs(db: sqlite3.Connection) -> list[Row]:
         if job_state in STATES:
             at["jobs"][job_state] = n
     return list(found.values())
+
+
+def running_attempts(db: sqlite3.Connection) -> list[int]:
+    """Ids of the attempts that are not over."""
+    return [row[0] for row in db.execute("SELECT id FROM attempt WHERE outcome IS NULL")]
+
+
+def interrupted(db: sqlite3.Connection, attempts: Iterable[int]) -> int:
+    """How many of these attempts the farm's own end cut short."""
+    (count,) = db.execute(
+        "SELECT count(*) FROM attempt"
+        " WHERE id IN (SELECT value FROM json_each(?)) AND outcome = 'interrupted'",
+        (json.dumps(list(attempts)),),
+    ).fetchone()
+    return int(count)
 
 
 def runs_after(db: sqlite3.Connection, last: int) -> list[int]:

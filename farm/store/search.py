@@ -178,6 +178,17 @@ def holdings(store: sqlite3.Connection | Path) -> list[Holding]:
         return [Holding(source, **{**nothing, **counts}) for source, counts in sorted(found.items())]
 
 
+def holds(store: Path, source: str) -> bool:
+    """Whether the store has anything of this source, also what is gone from it."""
+    if not store.exists():
+        return False
+    sql = " UNION ALL ".join(
+        f"SELECT 1 FROM {table} WHERE source = :source" for table in ("document", "record", "unit")
+    )
+    with _reading(store) as db:
+        return db.execute(f"{sql} LIMIT 1", {"source": source}).fetchone() is not None
+
+
 _LISTED = ", ".join(field.name for field in fields(DocumentRow))
 
 

@@ -77,15 +77,43 @@ def test_a_folder_goes_in_and_is_found(home: Path, folder: Path) -> None:
     assert "it succeeded at its 1st attempt" in farm(home, "jobs", "explain", "3").stdout
 
 
+def test_a_drain_tells_how_each_run_ended_also_one_asked_for_before(home: Path, folder: Path) -> None:
+    farm(home, "add", str(folder))
+    farm(home, "run", "notes")
+    assert re.fullmatch(r"notes: run 1 succeeded in .*: 12 new\n", farm(home, "start", "--drain").stderr)
+    farm(home, "run", "notes")
+    said = farm(home, "start", "--drain").stderr
+    assert re.fullmatch(r"notes: run 2 succeeded in .*: (12 unchanged|nothing new)\n", said)
+
+
 def test_a_drain_with_quarantined_jobs_exits_with_3(home: Path, folder: Path) -> None:
     (folder / "broken.pdf").write_bytes(b"%PDF-1.7 and nothing more")
     farm(home, "add", str(folder))
-    assert farm(home, "start", "--drain", "--no-progress", check=False).returncode == 3
+    ran = farm(home, "start", "--drain", "--no-progress", check=False)
+    assert ran.returncode == 3
+    assert ran.stderr.startswith("1 job is in quarantine: `") and "quarantine list`\n" in ran.stderr
     (row,) = ask(home, "quarantine", "list")
     assert row["key"] == "broken.pdf"
     assert farm(home, "quarantine", "discard", str(row["job_id"])).returncode == 0
     ran = farm(home, "start", "--drain", "--no-progress")
     assert (ran.stdout, ran.stderr) == ("", "")
+
+
+def test_a_purge_asks_first_also_of_a_source_removed_before(home: Path, folder: Path) -> None:
+    farm(home, "add", str(folder))
+    farm(home, "start", "--drain", "--no-progress")
+    for _ in ("in farm.toml", "removed before"):
+        refused = farm(home, "sources", "remove", "notes", "--purge", check=False)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        assert "--yes" in refused.stderr
+        assert len(ask(home, "documents", "list")) == 12
+        if ask(home, "sources", "list"):
+            farm(home, "sources", "remove", "notes")
+    assert ask(home, "search", "apple")
+    farm(home, "sources", "remove", "notes", "--purge", "--yes")
+    assert not ask(home, "search", "apple")
+    unknown = farm(home, "sources", "remove", "notes", "--purge", "--yes", check=False)
+    assert "there is no source 'notes'" in unknown.stderr
 
 
 def test_the_running_farm_is_asked_changed_and_stopped(
@@ -134,6 +162,7 @@ def test_the_running_farm_is_asked_changed_and_stopped(
     assert "notes: run 1 succeeded" in err
     assert "search WORDS" in err
     assert "watching" in err
+    assert err.endswith("stopping\nstopped\n")
 
 
 def test_on_a_terminal_it_shows_bars_and_ctrl_c_stops_it(home: Path, folder: Path) -> None:
@@ -159,6 +188,8 @@ def test_on_a_terminal_it_shows_bars_and_ctrl_c_stops_it(home: Path, folder: Pat
         except OSError:
             pass  # the terminal is gone with its last process
         assert process.wait(30) == 0
+        assert b"stopping\r\n" in seen
+        assert seen.endswith(b"stopped\r\n")
         assert b"Traceback" not in seen
     finally:
         process.kill()

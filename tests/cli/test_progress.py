@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
 
 from farm import home as homes
+from farm.cli import progress
 from farm.cli.progress import Watcher
 from farm.core.job import Event, Outcome, RunType, Stage
 from farm.ledger import views
@@ -37,6 +39,18 @@ class Work:
                 "UPDATE attempt SET outcome = 'succeeded', ended_at = started_at, wall_s = 0 WHERE outcome IS NULL"
             )
             self.ledger.count_documents(ids[0], new=new)
+
+    def fail(self, run_id: int, message: str, *, for_s: float) -> None:
+        (row,) = views.jobs(self.ledger_db(), run_id=run_id)
+        with self.ledger.transaction():
+            if row["state"] == "retrying":
+                self.ledger.move([row["id"]], Event.RETRY)
+            self.ledger.lease([row["id"]], cpu=1.0, memory_bytes=1)
+            self.ledger.move([row["id"]], Event.FAIL, outcome=Outcome.TRANSIENT, message=message)
+            self.ledger.connection.execute(
+                "UPDATE attempt SET outcome = 'transient', ended_at = started_at, wall_s = 0 WHERE outcome IS NULL"
+            )
+            self.ledger.move([row["id"]], Event.RETRY, due_at=time.time() + for_s)
 
     def ledger_db(self) -> sqlite3.Connection:
         return views.connect(self.ledger.path.parent)
@@ -110,4 +124,29 @@ def test_a_run_whose_jobs_are_paused_is_known_to_be_held(home: Path, work: Work)
         work.ledger.move([1], Event.PAUSE, actor="ada")
     watcher.look()
     assert watcher.held() == [run_id]
+    watcher.close()
+
+
+def test_a_run_that_waits_for_its_source_says_why_and_until_when(
+    home: Path, work: Work, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_S", 0.0)
+    run_id = work.begin("mail")
+    watcher = Watcher(views.connect(home), only=[run_id])
+    watcher.look()
+    assert capsys.readouterr().err == "mail: 0 of 1 jobs done, 0/s\n"
+    work.fail(run_id, "nothing answers\nat localhost:1993", for_s=3599)
+    watcher.look()
+    said = capsys.readouterr().err
+    assert said == "mail: 0 of 1 jobs done, waits: nothing answers at localhost:1993; next try in 60 min\n"
+    watcher.look()
+    assert capsys.readouterr().err == ""  # said once for each try
+    work.fail(run_id, "the host is unknown", for_s=7200)
+    with work.ledger.transaction():
+        work.ledger.connection.execute(
+            "INSERT INTO fuse (source, failures, opened, until, message) VALUES ('mail', 5, 1, ?, 'no route')",
+            (time.time() + 10_800,),
+        )
+    watcher.look()
+    assert "waits: no route; next try in 3 h\n" in capsys.readouterr().err
     watcher.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,30 @@ def test_an_outage_costs_no_job_and_the_neighbours_do_not_notice(tmp_path: Path,
             "state": "active",
         }
         assert max(row[0] for row in farm.ledger("SELECT attempts FROM job")) <= 4
+
+
+def test_a_source_is_known_to_fail_before_its_breaker_opens(tmp_path: Path, other: Other) -> None:
+    other.go()
+    later = {"class": "fast", "base": "1h", "max": "1h"}
+    with Farm(tmp_path / "home", {"away": {**other.table(LATE, "bad"), "retry": later}}).start() as farm:
+        farm.call("run", source="away")
+        until(lambda: farm.jobs() == {"retrying": 1}, 30)
+        told = breaker(farm)
+        assert (told["state"], told["position"], told["failures"]) == ("active", "closed", 1)
+        assert told["next_try_at"]
+        assert re.search(
+            r"next try in \d+ min: nobody answers at example.org", farm.cli("sources", "list").stdout
+        )
+
+
+def test_a_source_is_known_to_fail_in_a_drain_which_has_no_breaker(tmp_path: Path, other: Other) -> None:
+    other.go()
+    later = {"class": "fast", "base": "1h", "max": "1h"}
+    sources = {"away": {**other.table(LATE, "bad"), "retry": later}}
+    with Farm(tmp_path / "home", sources).start(drain=True) as farm:
+        told = "nobody answers at example.org"
+        until(lambda: told in farm.cli("sources", "list").stdout, 30, every_s=0.2)
+        assert breaker(farm)["next_try_at"]
 
 
 def test_it_outlives_the_farm_and_a_person_closes_it(tmp_path: Path, other: Other) -> None:

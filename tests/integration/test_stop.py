@@ -18,8 +18,8 @@ def hanging(tmp_path: Path, grace: str) -> Farm:
     return Farm(tmp_path / "home", {"hang": misbehaving("Hang", "bad", profile=LONG)}, grace=grace)
 
 
-def begin(farm: Farm) -> None:
-    farm.start()
+def begin(farm: Farm, *, progress: bool = False) -> None:
+    farm.start(progress=progress)
     farm.call("run", source="hang")
     until(lambda: any(cell["job_id"] == 2 for cell in farm.call("status_live")["cells"]), 20)
 
@@ -62,6 +62,17 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
         assert farm.wait(10) == 0
         assert time.monotonic() - began < 5
         assert farm.jobs() == {"succeeded": 1, "pending": 1}
+
+
+def test_a_stop_says_what_it_waits_for_and_what_it_interrupted(tmp_path: Path) -> None:
+    with hanging(tmp_path, "60s") as farm:
+        begin(farm, progress=True)
+        farm.signal(signal.SIGINT)
+        stopping = "stopping: 1 job has 60 s to finish; Ctrl-C again ends them now"
+        until(lambda: stopping in farm.output.read_text(), 10, what="that it stops")
+        farm.signal(signal.SIGINT)
+        assert farm.wait(10) == 0
+        assert farm.output.read_text() == f"{stopping}\nstopped; 1 job was interrupted\n"
 
 
 def test_stop_now_does_not_wait(tmp_path: Path) -> None:

@@ -82,10 +82,10 @@ class Farm:
 
     # -- the process
 
-    def start(self, *, drain: bool = False, ready: bool = True) -> Self:
+    def start(self, *, drain: bool = False, ready: bool = True, progress: bool = False) -> Self:
         """Start it; returns once it answers on its socket (not waited for with `drain` or without `ready`)."""
         assert self.process is None or self.process.poll() is not None, "this farm runs already"
-        arguments = ["start", "--no-progress", *(["--drain"] if drain else [])]
+        arguments = ["start", *([] if progress else ["--no-progress"]), *(["--drain"] if drain else [])]
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 self._command(*arguments),
