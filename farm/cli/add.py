@@ -11,7 +11,7 @@ from farm import control, home
 from farm.cli import config_file, show
 from farm.cli.app import App, pass_app
 from farm.cli.command import command, format_option
-from farm.cli.recognise import PATTERNS, SECRET, WATCHABLE, WATCHED, Recognised, recognise
+from farm.cli.recognise import PATTERNS, SECRET, WATCHED, Recognised, recognise
 from farm.errors import FarmError, FarmNotRunning
 from farm.quantities import seconds
 from farm.words import span
@@ -41,7 +41,7 @@ FOLDERS = frozenset(PATTERNS)
 @click.option(
     "--watch/--no-watch",
     default=None,
-    help="Read a file as soon as it is saved (on for folders and vaults), or mail as it comes.",
+    help="Read a file as soon as it is saved, mail as it comes; on unless you say --no-watch.",
 )
 @click.option("--include", multiple=True, metavar="PATTERN", help="Only these files, as in .gitignore.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Never these files, as in .gitignore.")
@@ -70,7 +70,7 @@ def add(
     for one in chosen:
         if unfit := patterns.keys() - PATTERNS.get(one.connector, set()):
             raise click.UsageError(f"--{min(unfit)} does not go with {one.connector}.")
-        if watch and one.connector not in WATCHABLE:
+        if watch and one.connector not in WATCHED:
             raise click.UsageError(
                 f"--watch does not go with {one.connector}: it has nothing to watch, use --every."
             )
@@ -93,7 +93,7 @@ def add(
                 options[SECRET] = source
                 needing.append(source)
             table: dict[str, Any] = {"connector": one.connector, "every": every}
-            if one.connector in WATCHED or watch:
+            if one.connector in WATCHED:
                 table["watch"] = watch is not False
             config_file.append_source(document, source, {**table, "options": options})
             rows.append(_row(source, one, added=True))

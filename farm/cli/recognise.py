@@ -13,10 +13,8 @@ from farm.errors import FarmError
 
 FORGES = frozenset({"github.com", "gitlab.com", "codeberg.org", "bitbucket.org", "git.sr.ht"})
 """Hosts whose addresses are repositories also without `.git` at their end."""
-WATCHED = frozenset({"local_files", "obsidian"})
-"""What is watched unless somebody says otherwise."""
-WATCHABLE = WATCHED | {"imap"}
-"""What can be watched."""
+WATCHED = frozenset({"local_files", "obsidian", "imap"})
+"""What can be watched, and is unless somebody says otherwise."""
 PATTERNS = {"local_files": {"include", "exclude"}, "github": {"include", "exclude"}, "obsidian": {"exclude"}}
 """Which of these options a connector has."""
 SECRET = "password"
@@ -50,8 +48,7 @@ class Recognised:
             case "obsidian":
                 return "an Obsidian vault", f"each note, with its links and tags, is {saved}"
             case "imap":
-                later = f"every {every}; with `watch = true` in farm.toml as they come"
-                return "a mailbox", f"messages are read {'as they come' if watch else later}"
+                return "a mailbox", f"messages are read {'as they come' if watch else f'every {every}'}"
         here = self.folder is not None and not _is_bare(self.folder)
         as_files = "; `--connector local_files` reads and watches the files as they are" if here else ""
         return "a git repository", f"what is committed is read, every {every}{as_files}"
