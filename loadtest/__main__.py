@@ -62,6 +62,17 @@ def report_again(records: tuple[Path, ...]) -> None:
             _report(path)
 
 
+@main.command()
+@click.option("--notes", default=10_000, help="Notes of the vault.")
+@click.option("--files", default=1_000, help="Files of the repository.")
+def sources(notes: int, files: int) -> None:
+    """A vault and a repository: first run, nothing new, ten changes."""
+    from loadtest.sources import measure
+
+    for source, what, seconds, documents in measure(notes, files):
+        click.echo(f"{source:<12} {what:<12} {seconds:8.2f} s   {documents:7,} documents")
+
+
 @main.command("list")
 def list_scenarios() -> None:
     """The scenarios that there are."""
