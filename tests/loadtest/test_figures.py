@@ -5,7 +5,6 @@ import math
 import pytest
 
 from loadtest import figures
-from loadtest.compare import ratios
 from loadtest.figures import Span
 
 
@@ -87,8 +86,3 @@ def test_quantiles_of_little():
 def test_a_rate_is_from_the_start_that_is_given():
     assert figures.rate([1.0, 2.0, 4.0], start=0.0) == 0.75
     assert figures.rate([]) == 0.0
-
-
-def test_a_ratio_is_of_medians_and_says_how_the_turns_differed():
-    found = ratios({"work": [12.0, 10.0, 9.0]}, {"work": [3.0, 2.0, 3.0]})
-    assert found["work"] == {"median": pytest.approx(10 / 3), "least": 3.0, "most": 5.0}
