@@ -21,9 +21,9 @@ from loadtest.witness import Witness
 
 # Of each source, how many jobs; and what else is smaller.
 TINY = {
-    "crash": ({"crashing": 20, "steady": 20}, {}),
+    "crash": ({"crashing": 20, "steady": 40}, {}),
     "events": ({"burst": 20, "single": 3}, {}),
-    "hang": ({"hanging": 10, "steady": 60}, {}),
+    "hang": ({"hanging": 10, "steady": 200}, {}),
     "hour": ({"constant": 40}, {"run_s": 1.5}),
     "inversion": ({"urgent": 2, "usual": 20, "later": 60}, {"run_s": 2.0}),
     "kill": ({"flying": 300}, {"kill": {"in_flight": 100, "times": 2}}),
