@@ -12,7 +12,6 @@ fault it is taken up again without one; then the doctor must be content and ever
 from __future__ import annotations
 
 import json
-import logging
 import multiprocessing
 import os
 import re
@@ -41,7 +40,7 @@ from farm.ledger import ledger as ledgers
 from farm.ledger.ledger import Ledger
 from farm.sqlite import open_writer
 from farm.store.store import Store
-from tests.resilience.many import fast_folder
+from tests.resilience.many import fast_folder, unlogged
 from tests.resilience.simulation import Simulation
 from tests.resilience.stand_ins import Odds
 
@@ -463,9 +462,8 @@ class Struck:
 
 def strike_all(chosen: list[Point]) -> Struck:
     """One after the other, in this process."""
-    logging.disable(logging.CRITICAL)
     struck = Struck()
-    with tempfile.TemporaryDirectory(dir=fast_folder(), prefix="farm-points-") as folder:
+    with unlogged(), tempfile.TemporaryDirectory(dir=fast_folder(), prefix="farm-points-") as folder:
         bench = Bench(Path(folder))
         for point in chosen:
             try:
@@ -478,8 +476,7 @@ def strike_all(chosen: list[Point]) -> Struck:
 
 
 def count_all() -> dict[str, Counter[str]]:
-    logging.disable(logging.CRITICAL)
-    with tempfile.TemporaryDirectory(dir=fast_folder(), prefix="farm-points-") as folder:
+    with unlogged(), tempfile.TemporaryDirectory(dir=fast_folder(), prefix="farm-points-") as folder:
         return Bench(Path(folder)).count()
 
 
@@ -544,8 +541,7 @@ def main() -> None:
         return
     if words[0] != "all":
         part, call, nth, fault = words
-        logging.disable(logging.CRITICAL)
-        with tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
+        with unlogged(), tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
             print(Bench(Path(folder)).strike(Point(part, call, int(nth), fault)))  # noqa: T201
         return
     began = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -26,12 +27,22 @@ def fast_folder() -> Path | None:
     return shared if shared.is_dir() and os.access(shared, os.W_OK) else None
 
 
+@contextlib.contextmanager
+def unlogged() -> Iterator[None]:
+    """Without the farm's log, which would tell of every one of thousands of faults; as before afterwards."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 def play(seeds: range, of: Play) -> tuple[Counter[str], list[str]]:
     """These seeds, one after the other: the sum of their figures, and what was broken."""
-    logging.disable(logging.CRITICAL)
     sums: Counter[str] = Counter()
     broken = []
-    with tempfile.TemporaryDirectory(dir=fast_folder(), prefix="farm-seeds-") as folder:
+    with unlogged(), tempfile.TemporaryDirectory(dir=fast_folder(), prefix="farm-seeds-") as folder:
         for seed in seeds:
             try:
                 sums.update(of(seed, Path(folder)))
