@@ -55,7 +55,7 @@ def test_all_at_once_one_killed_one_limited_one_down_and_the_others_do_not_notic
             disturbed = times(farm, began := run_all(farm), trouble)
             trouble.see_that_two_of_them_rest()
             trouble.deliver()
-            trouble.last_until_all_have_had_enough()
+            trouble.last_until_all_have_had_enough(began)
             at_ease_again = trouble.end()
             until(lambda: not unfinished(farm, began), 40, what=f"the end of {unfinished(farm, began)}")
 
@@ -155,11 +155,14 @@ class Trouble:
         else:
             os.kill(pid, signal.SIGCONT)
 
-    def last_until_all_have_had_enough(self) -> None:
-        """Go on until each trouble was met several times."""
+    def last_until_all_have_had_enough(self, runs: dict[str, int]) -> None:
+        """Go on until each trouble was met several times; a vault that was read in between is given more notes."""
 
         def enough() -> bool:
             self.strike()
+            if self.kills < KILLS and not unfinished(self.farm, {"vault": runs["vault"]}):
+                self.made.write_notes()
+                runs["vault"] = self.farm.call("run", source="vault", type="incremental")["run_id"]
             tries = self.made.proxy.connections - self.connections
             return self.kills >= KILLS and len(self.refused) >= 3 and tries >= 3
 

@@ -38,6 +38,8 @@ else:
     print(json.dumps({{"type": "DOCUMENT", "key": given["key"], "title": given["key"], "text": text}}))
 """
 
+WORDS = "of many words " * 60
+
 
 @dataclass
 class Town:
@@ -58,24 +60,30 @@ class Town:
     }  # fmt: skip
 
     def grow(self) -> None:
-        self._round += 1
-        name, words = f"round{self._round}", "of many words " * 60
+        self.write_notes()
+        name = f"round{self._round}"
         for i in range(self.SIZES["notes"]):
-            (self.notes / f"{name}-{i}.txt").write_text(f"note {name} {i} {words}")
-        for i in range(self.SIZES["vault"]):
-            (self.vault / f"{name}-{i}.md").write_text(f"# {name} {i}\n\n[[{name}-{i + 1}]] #tag {words}\n")
+            (self.notes / f"{name}-{i}.txt").write_text(f"note {name} {i} {WORDS}")
         for i in range(self.SIZES["script"]):
-            (self.script / "units" / f"{name}-{i}").write_text(f"{name} {i} {words}")
+            (self.script / "units" / f"{name}-{i}").write_text(f"{name} {i} {WORDS}")
         self.push(self.SIZES["code"])
         first = self.expected.get("issues", 0)
         for i in range(self.SIZES["issues"]):
-            self.hub.issue("octo/issues", first + i + 1, f"Issue {name} {i}", words)
+            self.hub.issue("octo/issues", first + i + 1, f"Issue {name} {i}", WORDS)
         for account, source in ((self.mail, "mail"), (self.box, "box")):
             first = self.expected.get(source, 0)
             account.fill((mail(first + i, size=1000) for i in range(self.SIZES[source])), start=first)
         for source, size in self.SIZES.items():
-            if source != "code":
+            if source not in ("code", "vault"):
                 self.expected[source] = self.expected.get(source, 0) + size
+
+    def write_notes(self) -> None:
+        """So many more in the vault."""
+        self._round += 1
+        name, size = f"round{self._round}", self.SIZES["vault"]
+        for i in range(size):
+            (self.vault / f"{name}-{i}.md").write_text(f"# {name} {i}\n\n[[{name}-{i + 1}]] #tag {WORDS}\n")
+        self.expected["vault"] = self.expected.get("vault", 0) + size
 
     def push(self, count: int) -> None:
         """So many more files in the repository."""
