@@ -20,7 +20,7 @@ from typing import Any
 from farm.errors import FarmError
 from farm.workers import proc
 from tests.resilience.connectors import DEATHS, DEATHS_WHILE_WRITING
-from tests.resilience.harness import Report, World, busy, scene, told, until
+from tests.resilience.harness import Report, World, busy, scene, told
 from tests.resilience.oracle import Log
 
 NAME = "deaths"
@@ -63,7 +63,7 @@ def run(seed: int, base: Path, faults: int = 100, *, keep: bool = False) -> Repo
                 world.submit("victims", keys)
             else:
                 outside += _from_outside(world)
-                until(lambda: len(_busy(world)) > 0, 60, what=f"work after a death\n{world.farm.said()}")
+                world.until(lambda: len(_busy(world)) > 0, 60, "work after a death")
             _let_them_die(world)
             if world.chance.random() < 0.1:
                 world.look(doctor=False)
@@ -136,17 +136,10 @@ def _title(pid: int) -> str:
 
 def _let_them_die(world: World) -> None:
     """Not more at once than there are cells: a pause for the next ones to be built."""
-    until(
-        lambda: (
-            world.farm.ledger(
-                "SELECT count(*) FROM job WHERE source = 'victims' AND state IN ('pending', 'retrying', 'running')"
-            )[0][0]
-            < 6
-        ),
-        60,
-        every_s=0.02,
-        what=f"the end of those that die\n{world.farm.said()}",
+    unfinished = (
+        "SELECT count(*) FROM job WHERE source = 'victims' AND state IN ('pending', 'retrying', 'running')"
     )
+    world.until(lambda: world.farm.ledger(unfinished)[0][0] < 6, 60, "the end of those that die")
 
 
 def _died(world: World) -> int:

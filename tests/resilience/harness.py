@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 HERE = "tests.resilience.connectors"
 OF_THESE = "of these, "
+LONG_S = 1800.0
+"""No job of a scenario rests so long before its retry."""
 GONE_S = 5.0
 """What the design promises: so long after the farm's death none of its processes lives."""
 
@@ -209,12 +211,43 @@ class World:
     def idle(self, timeout_s: float = 60.0) -> None:
         """Wait until the running farm has nothing left to do."""
         busy = "SELECT 1 FROM job WHERE state IN ('pending', 'running', 'retrying') LIMIT 1"
-        until(
-            lambda: self.lives() and not self.farm.ledger(busy),
-            timeout_s,
-            every_s=0.05,
-            what=f"idle farm\n{self.farm.said()}",
+        self.until(lambda: self.lives() and not self.farm.ledger(busy), timeout_s, "idle farm")
+
+    def until(self, condition: Callable[[], object], timeout_s: float, what: str) -> None:
+        """Wait for what the running farm should come to. When it does not: who was forgotten, if anybody was."""
+        try:
+            until(condition, timeout_s, every_s=0.05, what=f"{what}\n{self.farm.said()}")
+        except Broken:
+            raise
+        except AssertionError:
+            before = self.forgotten()
+            time.sleep(2.0)  # what is on its way from one hand to the next is not forgotten
+            self._complain("forgotten", [each for each in self.forgotten() if each in before])
+            raise
+
+    def forgotten(self) -> list[str]:
+        """Jobs and cells that nothing will ever move again."""
+        cells = self.farm.call("status_live")["cells"]
+        launches = {cell["launch_id"] for cell in cells if cell["launch_id"] is not None}
+        running = self.farm.ledger("SELECT job_id, launch_id FROM attempt WHERE outcome IS NULL ORDER BY 1")
+        waiting = self.farm.ledger(
+            "SELECT id, coalesce(due_at, 0) - (SELECT at FROM transition ORDER BY id DESC LIMIT 1)"
+            " FROM job WHERE state IN ('pending', 'retrying') ORDER BY id"
         )
+        return [
+            *(
+                f"cell {c['number']} waits for a dead worker"
+                for c in cells
+                if c["launch_id"] and _dead(c["pid"])
+            ),
+            *(f"job {job} is running in no cell" for job, launch in running if launch not in launches),
+            *(
+                f"job {job} waits and all cells rest"
+                for job, left_s in waiting
+                if left_s <= 0 and not launches
+            ),
+            *(f"job {job} waits for half an hour and more" for job, left_s in waiting if left_s > LONG_S),
+        ]
 
     def told(self, connector: str, **table: Any) -> dict[str, Any]:
         return told(self.base, connector, **table)
@@ -228,6 +261,11 @@ def told(base: Path, connector: str, **table: Any) -> dict[str, Any]:
         **table.pop("options", {}),
     }
     return {"connector": f"{HERE}:{connector}", "options": options, **table}
+
+
+def _dead(pid: int | None) -> bool:
+    found = proc.stat(pid) if pid else None
+    return found is None or found.gone
 
 
 @contextlib.contextmanager

@@ -138,11 +138,11 @@ def _race(world: World, n: int, owner: int | None, situation: str) -> None:
         os.kill(winner, 15)
         until(lambda: _over(winner), max(1.0, deadline - time.monotonic()), what="the winner's end")
     racers.wait(30)
-    for line in racers.stdout:
-        pid, code = map(int, line.split())
-        if code != (0 if pid == winner else 1):
-            wrong.append(f"racer {pid} ended with {code}")
+    codes = dict(tuple(map(int, line.split())) for line in racers.stdout)
     racers.stdout.close()
+    wrong[:0] = [
+        f"racer {pid} ended with {codes[pid]}" for pid in pids if codes[pid] != (0 if pid == winner else 1)
+    ]
     if owner is not None:
         assert world.farm.stop() == 0
     world._complain("racers", wrong)
