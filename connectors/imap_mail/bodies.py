@@ -37,9 +37,8 @@ class Fetched:
 
 def fetched(session: Session, place: Place, upcoming: Iterable[Place] = ()) -> Fetched | None:
     """The message; None where it is no longer. `upcoming` are those that will be asked for next."""
-    known = session.ahead.pop(place.identity, None)
-    if isinstance(known, Fetched):
-        return known
+    if place.identity in session.ahead:
+        return _given(session, place)
     session.ahead.clear()  # nobody asked for these after all: the jobs went elsewhere
     together = list(_together(place, upcoming))
     if _validity(session, together) != place.validity:
@@ -52,9 +51,8 @@ def fetched(session: Session, place: Place, upcoming: Iterable[Place] = ()) -> F
         if len(together) == 1:
             raise
         found = _fetch(session, [place])  # another one of them may be what the server cannot give
-    mine = found.pop(place.identity, None)
     session.ahead.update(found)
-    return mine
+    return _given(session, place) if place.identity in found else None
 
 
 def _validity(session: Session, places: list[Place]) -> int:
@@ -82,16 +80,32 @@ def _together(place: Place, upcoming: Iterable[Place]) -> Iterator[Place]:
         yield other
 
 
-def _fetch(session: Session, places: list[Place]) -> dict[tuple[str, int, int], Fetched]:
+def _fetch(session: Session, places: list[Place]) -> dict[tuple[str, int, int], Fetched | None]:
+    """Those that are there; None for one of which the server gives no content."""
     first = places[0]
     said = session.fetch(first.mailbox, [place.uid for place in places], ["INTERNALDATE", "BODY.PEEK[]"])
     if session.opened(first.mailbox).validity != first.validity:  # it was made anew between two connections
         return {}
-    return {
-        (first.mailbox, first.validity, uid): Fetched(answer[b"BODY[]"], _time(answer))
-        for uid, answer in said.items()
-        if isinstance(answer.get(b"BODY[]"), bytes)
-    }
+    found: dict[tuple[str, int, int], Fetched | None] = {}
+    for place in places:
+        if (answer := said.get(place.uid)) is None:
+            continue
+        raw = answer.get(b"BODY[]")
+        found[place.identity] = Fetched(raw, _time(answer)) if isinstance(raw, bytes) else None
+    return found
+
+
+def _given(session: Session, place: Place) -> Fetched | None:
+    """What came of it; None where it is gone meanwhile, which servers tell by an answer without content."""
+    mail: Fetched | None = session.ahead.pop(place.identity)
+    if mail is not None:
+        return mail
+    others = dict(session.ahead)  # that are here already, whatever the new look at the mailbox forgets
+    there = session.examine(place.mailbox).validity == place.validity
+    if there and session.fetch(place.mailbox, [place.uid], ["FLAGS"]):
+        session.ahead.update(others)
+        raise Refused(f"the server gave no content of message {place.uid} of {place.mailbox}")
+    return None
 
 
 def _time(answer: dict[bytes, Any]) -> float | None:

@@ -24,6 +24,8 @@ class Proxy:
         """How many connections were broken; only as many as `most_drops`."""
         self.most_drops = 1
         self.connections = 0
+        self.edit: Callable[[bytes], bytes] = lambda answer: answer
+        """What becomes of each piece that the server says."""
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 
@@ -81,7 +83,7 @@ class Proxy:
                         break
                     while self.stalled.is_set():
                         threading.Event().wait(0.05)
-                target.sendall(data)
+                target.sendall(self.edit(data) if back else data)
         for each in (source, target):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)

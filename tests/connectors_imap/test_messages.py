@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import random
+import re
 import time
 from email.message import EmailMessage
 from email.mime.application import MIMEApplication
@@ -16,8 +17,9 @@ import pytest
 from connectors.imap_mail.bodies import Fetched
 from connectors.imap_mail.documents import documents
 from connectors.imap_mail.options import ImapOptions
-from farm.connector import Document, InvalidInput, Unit
+from farm.connector import Document, InvalidInput, Transient, Unit
 from tests.connectors_imap.mails import mail
+from tests.connectors_imap.proxy import Proxy
 from tests.connectors_imap.test_look import Source
 from tests.support.corpus import real
 from tests.support.dovecot import Account
@@ -188,3 +190,25 @@ def test_the_odd_mails_of_cpython_are_read_or_refused_one_by_one(ann: Account) -
         except InvalidInput:
             refused += 1
     assert refused <= 2
+
+
+def test_a_message_of_which_the_server_gives_no_content_is_refused_and_the_others_are_read(
+    ann: Account,
+) -> None:
+    ann.append(*(mail(number) for number in range(1, 5)))
+    with Proxy(ann.server.port) as proxy:
+        source = Source(**ann.options(port=proxy.port))
+        units = source.units()
+        without = re.compile(rb"(UID 2 [^{]*BODY\[\]) \{(\d+)\}\r\n(.*)", re.DOTALL)
+
+        def edit(answer: bytes) -> bytes:
+            return without.sub(lambda found: found[1] + b" NIL" + found[3][int(found[2]) :], answer)
+
+        proxy.edit = edit
+        for at, unit in enumerate(units):
+            if unit.key.endswith(".2"):
+                with pytest.raises(Transient, match="gave no content of message 2"):
+                    source.read(unit, ahead=tuple(units[at + 1 :]))
+            else:
+                assert source.read(unit, ahead=tuple(units[at + 1 :]))
+        assert sorted(ann.fetches()) == [1, 2, 3, 4]
