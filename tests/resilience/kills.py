@@ -172,15 +172,29 @@ def _at_cursor(world: World) -> None:
     """as soon as a cursor has moved."""
     with contextlib.suppress(FarmError):
         world.farm.call("run", source="tape")
-    _until_store_says(world, "SELECT value FROM cursor WHERE source = 'tape'")
+    moved = _until_store_says(
+        world,
+        "SELECT value ->> 'tape', (SELECT count(*) FROM record WHERE source = 'tape')"
+        " FROM cursor WHERE source = 'tape'",
+    )
+    if moved:  # as any reader saw both in one moment, and so as a kill in that moment would leave it
+        at, records = moved
+        ahead = [f"tape: the cursor is at {at}, {records} records have landed"] if records != at else []
+        world._complain("oracle", ahead)
 
 
-def _until_store_says(world: World, sql: str) -> None:
-    """Something else than at first."""
+def _until_store_says(world: World, sql: str) -> Any:
+    """Something else than at first; that, or None when it does not."""
     with contextlib.closing(open_reader(world.home / "store.db")) as db:
         first = db.execute(sql).fetchone()
+
+        def news() -> Any:
+            found = db.execute(sql).fetchone()
+            return found if found != first else None
+
         with contextlib.suppress(AssertionError):
-            until(lambda: db.execute(sql).fetchone() != first, 0.5, every_s=0.0002)
+            return until(news, 0.5, every_s=0.0002)
+    return None
 
 
 AIMS = (_at_ack, _at_end, _at_landing, _at_cursor)

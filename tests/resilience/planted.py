@@ -215,7 +215,7 @@ BUGS = (
                 "                    self._db.execute('BEGIN IMMEDIATE')\n",
             ),
         ),
-        30,
+        60,
     ),
     Bug(
         "what has landed is not remembered: it lands again",
@@ -289,7 +289,7 @@ BUGS = (
         "the state folder is not locked",
         "starts",
         (("farm/home.py", "fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"),),
-        60,
+        150,
         r"not within.*racers|racers|FarmNotRunning",
     ),
     Bug(
