@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from farm import control, machine, shortage, sqlite, telemetry
+from farm import control, fleeting, machine, shortage, sqlite, telemetry
 from farm import home as homes
 from farm.core.admission import Budget
 from farm.core.job import Event
@@ -109,6 +109,7 @@ class Farm:
     def start(self) -> None:
         home, settings, stack = self.home, self.settings, self._stack
         reaper.sweep(str(home))
+        fleeting.sweep()
         self.reserve = Reserve(home)
         if self.reserve.short():
             self.reserve.release()  # what a dead farm left is settled with it
