@@ -108,6 +108,7 @@ class Farm:
 
     def start(self) -> None:
         home, settings, stack = self.home, self.settings, self._stack
+        self._webhook_secrets(settings)  # before anything begins: what is missing is told at once
         reaper.sweep(str(home))
         fleeting.sweep()
         self.reserve = Reserve(home)
@@ -175,6 +176,8 @@ class Farm:
                 self.ledger.number_on(landed)
 
     def close(self) -> None:
+        if hasattr(self, "dispatcher"):
+            self.dispatcher.close()
         self._stack.close()
         log(Name.FARM_STOPPED, pid=os.getpid())
 
@@ -251,12 +254,17 @@ class Farm:
         if settings is None:
             self._stop_hearing()
             return
-        found = tuple(resolve(name, home=self.home) for name in settings.secrets)
+        found = self._webhook_secrets(self.settings)
         if self._webhooks is not None and self._webhooks.hears(settings, found):
             return
         self._stop_hearing()
         self._webhooks = Listener(settings, found, self._deliveries.receive)
         self._webhooks.start()
+
+    def _webhook_secrets(self, settings: Settings) -> tuple[str, ...]:
+        """Raises FarmError where one is missing. A drain hears no webhooks."""
+        webhooks = None if self.drain else settings.farm.webhooks
+        return tuple(resolve(name, home=self.home) for name in webhooks.secrets) if webhooks else ()
 
     def _stop_hearing(self) -> None:
         if self._webhooks is not None:
@@ -373,6 +381,7 @@ class Farm:
     def _reload(self) -> dict[str, Any]:
         """Read farm.toml again; nothing changes when it has errors."""
         settings = load(self.settings.config)
+        self._webhook_secrets(settings)
 
         def act() -> dict[str, Any]:
             gone = self.sources.keys() - settings.sources.keys()

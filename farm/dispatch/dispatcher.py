@@ -120,6 +120,10 @@ class Dispatcher:
         self.placing.accepting = False
         self.wake()
 
+    def close(self) -> None:
+        """Refuse what is asked from now on: nobody will do it."""
+        self._inbox.close()
+
     def adopt(self, launch: Launch, finished: Finished) -> None:
         """Before `run`: settle first what a farm that died had left to settle."""
         self.flights.begin(launch, 0, 0.0, self._monotonic())
@@ -135,7 +139,7 @@ class Dispatcher:
             with self.ledger.transaction():
                 self._save()
         finally:
-            self._inbox.close()
+            self.close()
 
     def tick(self, requests: list[Request]) -> None:
         """Everything that has happened, in one transaction; then what it allows to start."""
