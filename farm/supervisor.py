@@ -111,6 +111,7 @@ class Farm:
         self._webhook_secrets(settings)  # before anything begins: what is missing is told at once
         reaper.sweep(str(home))
         fleeting.sweep()
+        homes.keep_in_force(home, settings.text)
         self.reserve = Reserve(home)
         if self.reserve.short():
             self.reserve.release()  # what a dead farm left is settled with it
@@ -398,6 +399,7 @@ class Farm:
             return {"sources": sorted(settings.sources), "removed": sorted(gone)}
 
         changed = self.dispatcher.call(act)
+        homes.keep_in_force(self.home, settings.text)
         if not self.drain:
             self.clock.reload(settings.sources.values())
             self.dispatcher.call(self._note_schedules)

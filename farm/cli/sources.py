@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from farm import control
-from farm.cli import facts, show
+from farm.cli import facts, in_force, show
 from farm.cli.app import App, pass_app
 from farm.cli.command import complete_source, format_option, group
 from farm.errors import FarmError, FarmNotRunning, UnknownSource
@@ -60,6 +60,7 @@ def sources() -> None:
 def list_(app: App) -> None:
     """List the sources: when they run, how they are, what waits."""
     rows = facts.sources(app, app.ledger(), limits=True)
+    in_force.warn(app)
     nothing = f"no sources yet: add a folder with `{app.say('add FOLDER')}`"
     show.listing(rows, COLUMNS, is_json=app.json, nothing=nothing)
 

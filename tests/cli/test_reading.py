@@ -309,9 +309,11 @@ def test_names_that_would_steer_a_terminal_are_shown_harmless(farm: Farm, jobs: 
     assert json.loads(farm("jobs", "list", "--format", "json").out)[1]["key"] == "a\x1b[31m\n[b]x[/b]"
 
 
-def test_settings_that_cannot_be_parsed_are_named_by_status(farm: Farm, jobs: Jobs) -> None:
-    (farm.home / "farm.toml").write_text("[sources.notes\n")
+@pytest.mark.parametrize("text", ["[sources.notes\n", "sources = 3\n"])
+def test_settings_that_cannot_be_used_are_named_by_status(farm: Farm, jobs: Jobs, text: str) -> None:
+    (farm.home / "farm.toml").write_text(text)
     ran = farm("status")
     assert ran.code == 0
-    assert "farm.toml is not valid" in ran.out
-    assert "line 1" in farm("status", "--format", "json").json["farm"]["config_error"]
+    assert "farm.toml is broken" in ran.out
+    assert [row["name"] for row in farm("status", "--format", "json").json["sources"]] == ["notes", "mail"]
+    assert farm("status", "--format", "json").json["farm"]["config_error"].startswith("farm.toml is broken: ")
