@@ -23,7 +23,7 @@ COLUMNS = (
     show.Column("STAGE", "stage"),
     show.Column("KEY", "key", wrap=True),
     show.Column("STATE", "state"),
-    show.Column("TRIED", "attempts", right=True),
+    show.Column("TRIED", "attempts_made", right=True),
     show.Column("OUTCOME", "outcome"),
     show.Column("DUE", show.ago("due_at")),
     show.Column("MESSAGE", "message", wrap=True),

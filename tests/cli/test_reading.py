@@ -13,6 +13,8 @@ import pytest
 
 from farm import control
 from farm import home as homes
+from farm.core.job import Ending, Event, Outcome
+from farm.ledger.ledger import Ledger
 from tests.cli.world import Farm, Jobs, write_config
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -172,6 +174,32 @@ def test_jobs_show_has_the_keys_that_others_rely_on(farm: Farm, jobs: Jobs) -> N
     people = farm("jobs", "show", str(jobs.quarantined)).out
     assert "signal 9" in people
     assert "120 MB of 256 MB" in people
+
+
+def test_attempts_that_cost_nothing_are_counted_everywhere_alike(farm: Farm, jobs: Jobs) -> None:
+    ledger = Ledger.open(farm.home / homes.LEDGER)
+    with ledger.transaction():
+        ledger.lease([jobs.pending], cpu=1.0, memory_bytes=1)
+        ledger.close_attempts([Ending(jobs.pending, ledger.newest_attempt(), Outcome.INTERRUPTED)])
+        ledger.move([jobs.pending], Event.INTERRUPT)
+        ledger.lease([jobs.pending], cpu=1.0, memory_bytes=1)
+        ledger.close_attempts([Ending(jobs.pending, ledger.newest_attempt(), Outcome.PERMANENT)])
+        ledger.move([jobs.pending], Event.FAIL, attempts="attempts + 1")
+        ledger.move([jobs.pending], Event.QUARANTINE, reason="parse_error")
+    ledger.close()
+    for command in (("jobs", "list"), ("quarantine", "list")):
+        heads, *rows = farm(*command).out.splitlines()
+        (line,) = (line for line in rows if line.split()[0] == str(jobs.pending))
+        end = heads.index("TRIED") + len("TRIED")
+        assert line[end - len("TRIED") : end].split() == ["2"]
+        (found,) = (
+            row
+            for row in farm(*command, "--format", "json").json
+            if row.get("id", row.get("job_id")) == jobs.pending
+        )
+        assert (found["attempts"], found["attempts_made"]) == (1, 2)
+    assert "after 2 attempts" in farm("jobs", "explain", str(jobs.pending)).out
+    assert len(farm("jobs", "show", str(jobs.pending), "--format", "json").json["attempts"]) == 2
 
 
 def test_an_unknown_job_is_one_clear_sentence(farm: Farm, jobs: Jobs) -> None:
