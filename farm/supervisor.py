@@ -395,6 +395,7 @@ class Farm:
             for name in gone:
                 del self.sources[name]
             self.settings = settings
+            self.pool.resize(settings.farm.workers)
             self.operations.sources = settings.sources
             return {"sources": sorted(settings.sources), "removed": sorted(gone)}
 
