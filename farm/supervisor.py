@@ -48,6 +48,8 @@ from farm.workers import reaper
 from farm.workers.pool import Pool
 
 DRAINED_WITH_QUARANTINED = 3
+CUT_SHORT = 130
+"""A drain that was told to stop while there was work left; what a shell has for Ctrl-C."""
 BRINGS_WORK = frozenset({"run", "submit", "retry_jobs"})
 """Operations that are refused while the disk is full."""
 
@@ -80,6 +82,8 @@ def run(
             if error.errno == errno.ENOSPC:
                 raise DiskFull(error.filename or home) from error
             raise
+        if drain and farm.dispatcher.open_jobs():
+            return CUT_SHORT
         if drain and farm.quarantined():
             return DRAINED_WITH_QUARANTINED
     return 0

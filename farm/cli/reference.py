@@ -17,7 +17,8 @@ Made from the commands themselves (`make docs`). The options `--home DIR` (or `F
 `--format table|json` go before any command; `-h` after any of them prints its help.
 
 Exit codes: 0 fine; 1 an error, said in one sentence on standard error; 2 wrong usage; 3 drained (or run to its
-end with `--wait`) with jobs in quarantine. In JSON, times are ISO 8601 in UTC and sizes are bytes.
+end with `--wait`) with jobs in quarantine; 130 cut short by Ctrl-C, also a drain that was told to stop. In JSON,
+times are ISO 8601 in UTC and sizes are bytes.
 """
 
 

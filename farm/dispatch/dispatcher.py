@@ -275,7 +275,7 @@ class Dispatcher:
             raise DiskFull(self.home)
         if self._stop_at is not None:
             return not busy
-        return self._drain and not busy and self._inbox.empty() and not self._open_jobs()
+        return self._drain and not busy and self._inbox.empty() and not self.open_jobs()
 
     def _is_stuck(self) -> bool:
         """Nothing runs, and what is left cannot be written: without room the end never comes."""
@@ -284,7 +284,7 @@ class Dispatcher:
         waits = self._drain and not self.flights.landing() and not self.settling.waits
         return bool(self.starved or self.lander.full or self.settling.listings or waits)
 
-    def _open_jobs(self) -> int:
+    def open_jobs(self) -> int:
         """Jobs that a drain waits for: of sources that are in farm.toml and not paused."""
         active = [name for name, source in self.sources.items() if not source.paused]
         row = self.ledger.connection.execute(
