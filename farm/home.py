@@ -16,6 +16,8 @@ from farm.errors import FarmRunning, HomeUnusable
 LEDGER = "ledger.db"
 STORE = "store.db"
 LOCK = "farm.lock"
+IN_FORCE = "in_force.toml"
+"""farm.toml as the farm read it last: what counts while it runs, whatever becomes of the file."""
 GLANCE_S = 0.2
 """`owner` holds the lock for a moment when it is free: who wants it for life waits that long."""
 FOLDERS = ("spool", "beat", "scratch", "cache", "logs")
@@ -30,6 +32,18 @@ def prepare(home: Path) -> None:
             (home / name).mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
         raise HomeUnusable(home, error.strerror or str(error)) from None
+
+
+def keep_in_force(home: Path, text: str) -> None:
+    """Keep the settings that count from now on; on a full disk there is no word of what counts."""
+    kept = home / IN_FORCE
+    new = kept.with_suffix(".new")
+    try:
+        new.write_text(text, encoding="utf-8")
+        new.chmod(0o600)
+        new.replace(kept)
+    except OSError:
+        kept.unlink(missing_ok=True)
 
 
 def cache_of(home: Path, source: str) -> Path:

@@ -93,6 +93,8 @@ class Settings:
     farm: FarmSettings
     sources: dict[str, SourceSettings]
     config: Path
+    text: str = ""
+    """As it stands in the file."""
 
     def fallback(self, name: str) -> SourceSettings:
         """For what is left of a source that is no longer in farm.toml: all by default, nothing scheduled."""
@@ -146,6 +148,7 @@ def parse(text: str, config: Path) -> Settings:
         FarmSettings(farm.workers, farm.cpu, farm.memory, farm.grace, _webhooks(farm)),
         sources,
         config=config.absolute(),
+        text=text,
     )
 
 

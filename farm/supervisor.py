@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from farm import control, machine, shortage, sqlite, telemetry
+from farm import control, fleeting, machine, shortage, sqlite, telemetry
 from farm import home as homes
 from farm.core.admission import Budget
 from farm.core.job import Event
@@ -48,6 +48,8 @@ from farm.workers import reaper
 from farm.workers.pool import Pool
 
 DRAINED_WITH_QUARANTINED = 3
+CUT_SHORT = 130
+"""A drain that was told to stop while there was work left; what a shell has for Ctrl-C."""
 BRINGS_WORK = frozenset({"run", "submit", "retry_jobs"})
 """Operations that are refused while the disk is full."""
 
@@ -80,6 +82,8 @@ def run(
             if error.errno == errno.ENOSPC:
                 raise DiskFull(error.filename or home) from error
             raise
+        if drain and farm.dispatcher.open_jobs():
+            return CUT_SHORT
         if drain and farm.quarantined():
             return DRAINED_WITH_QUARANTINED
     return 0
@@ -108,7 +112,10 @@ class Farm:
 
     def start(self) -> None:
         home, settings, stack = self.home, self.settings, self._stack
+        self._webhook_secrets(settings)  # before anything begins: what is missing is told at once
         reaper.sweep(str(home))
+        fleeting.sweep()
+        homes.keep_in_force(home, settings.text)
         self.reserve = Reserve(home)
         if self.reserve.short():
             self.reserve.release()  # what a dead farm left is settled with it
@@ -174,6 +181,8 @@ class Farm:
                 self.ledger.number_on(landed)
 
     def close(self) -> None:
+        if hasattr(self, "dispatcher"):
+            self.dispatcher.close()
         self._stack.close()
         log(Name.FARM_STOPPED, pid=os.getpid())
 
@@ -250,12 +259,17 @@ class Farm:
         if settings is None:
             self._stop_hearing()
             return
-        found = tuple(resolve(name, home=self.home) for name in settings.secrets)
+        found = self._webhook_secrets(self.settings)
         if self._webhooks is not None and self._webhooks.hears(settings, found):
             return
         self._stop_hearing()
         self._webhooks = Listener(settings, found, self._deliveries.receive)
         self._webhooks.start()
+
+    def _webhook_secrets(self, settings: Settings) -> tuple[str, ...]:
+        """Raises FarmError where one is missing. A drain hears no webhooks."""
+        webhooks = None if self.drain else settings.farm.webhooks
+        return tuple(resolve(name, home=self.home) for name in webhooks.secrets) if webhooks else ()
 
     def _stop_hearing(self) -> None:
         if self._webhooks is not None:
@@ -372,6 +386,7 @@ class Farm:
     def _reload(self) -> dict[str, Any]:
         """Read farm.toml again; nothing changes when it has errors."""
         settings = load(self.settings.config)
+        self._webhook_secrets(settings)
 
         def act() -> dict[str, Any]:
             gone = self.sources.keys() - settings.sources.keys()
@@ -384,10 +399,12 @@ class Farm:
             for name in gone:
                 del self.sources[name]
             self.settings = settings
+            self.pool.resize(settings.farm.workers)
             self.operations.sources = settings.sources
             return {"sources": sorted(settings.sources), "removed": sorted(gone)}
 
         changed = self.dispatcher.call(act)
+        homes.keep_in_force(self.home, settings.text)
         if not self.drain:
             self.clock.reload(settings.sources.values())
             self.dispatcher.call(self._note_schedules)

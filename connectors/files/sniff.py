@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from io import BytesIO
 from typing import IO
@@ -73,6 +74,7 @@ _CONTROL = bytes(set(range(32)) - {7, 8, 9, 10, 11, 12, 13, 14, 15, 27} | {127})
 _HTML = re.compile(
     rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)[\s>]", re.I | re.S
 )
+_WORD = re.compile(rb"[0-9A-Za-z\x80-\xff]{2,}")
 _MAIL_HEADER = re.compile(
     rb"^(from|to|cc|subject|date|message-id|received|return-path|delivered-to|mime-version|content-type|"
     rb"reply-to|sender|x-[\w-]+):",
@@ -145,7 +147,26 @@ def kind_of(data: bytes, name: str) -> Kind:
             label = "document" if named is None else named.label
             raise InvalidInput(f"damaged {label}: it does not begin as one")
         raise InvalidInput("not a document: binary data")
-    return _text_kind(head, named)
+    kind = _text_kind(head, named)
+    if kind is TEXT and named is not None and named.family is not Family.TEXT and not _says_something(head):
+        raise InvalidInput(f"damaged {named.label}: it does not begin as one")
+    return kind
+
+
+def _says_something(head: bytes) -> bool:
+    """Whether there are words or numbers in a text that is called something else, or only a few odd bytes.
+
+    >>> _says_something(b"a letter"), _says_something("鷺は静かに帳簿".encode()), _says_something(b"x")
+    (True, True, False)
+    """
+    if head.startswith(_BOMS):
+        return True
+    head = head.replace(b"\x00", b"")
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # its end may be cut
+    except UnicodeDecodeError:
+        return len(head) >= 64 and len(_WORD.findall(head)) >= 8
+    return sum(map(str.isalnum, text)) >= 7
 
 
 def _text_kind(head: bytes, named: Kind | None) -> Kind:

@@ -5,6 +5,7 @@ A command's file is imported when it is called: help and `farm status` answer be
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -87,8 +88,13 @@ def main(args: Sequence[str] | None = None) -> None:
         code = farm.main(args=args, prog_name="farm", standalone_mode=False, obj=app)
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+        if _wants_json(app, args):
+            from farm.cli.faults import report_json
+
+            code = report_json(error, app.home)
+        else:
+            error.show()
+            code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         code = 130
     except BrokenPipeError:
@@ -96,7 +102,13 @@ def main(args: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except Exception as error:  # noqa: BLE001  # the last edge: a person reads a sentence, the log has the rest
-        from farm.cli.faults import report
+        from farm.cli.faults import report, report_json
 
-        code = report(error, app.home)
+        code = (report_json if _wants_json(app, args) else report)(error, app.home)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _wants_json(app: App, args: Sequence[str] | None) -> bool:
+    """Also where the command line could not be understood as a whole."""
+    words = sys.argv[1:] if args is None else list(args)
+    return app.json or "--format=json" in words or ("--format", "json") in itertools.pairwise(words)

@@ -11,7 +11,7 @@ from farm import control, home
 from farm.cli import config_file, show
 from farm.cli.app import App, pass_app
 from farm.cli.command import command, format_option
-from farm.cli.recognise import PATTERNS, SECRET, WATCHED, Recognised, recognise
+from farm.cli.recognise import PATTERNS, SECRET, WATCHED, Recognised, folders_of, recognise
 from farm.errors import FarmError, FarmNotRunning
 from farm.quantities import seconds
 from farm.words import span
@@ -109,6 +109,8 @@ def add(
         watched = one.connector in WATCHED if watch is None else watch
         kind, meaning = one.meaning(span(seconds(every)), watch=watched)
         click.echo(f"added {row['source']} ({place}) as {kind}: {meaning}")
+        if note := _overlap(row["source"], one, app.tables()):
+            click.echo(f"note: {show.printable(note)}", err=True)
     for source in needing:
         click.echo(f"next: `{app.say(f'secrets set {source}')}`", err=True)
     if not running:
@@ -121,6 +123,25 @@ def _refuse_state(app: App, one: Recognised) -> None:
         raise FarmError(
             f"{one.folder} belongs to this farm's state folder {app.home}: add a folder outside it"
         )
+
+
+def _overlap(source: str, one: Recognised, tables: dict[str, dict[str, Any]]) -> str:
+    """A sentence when this folder holds another source's, or lies in one; else empty."""
+    if one.folder is None:
+        return ""
+    own = one.folder.resolve()
+    around, inside = [], []
+    for name, table in tables.items():
+        for folder in folders_of(table) if name != source else ():
+            if own.is_relative_to(folder.resolve()):
+                around.append(f"{name} ({folder})")
+            elif folder.resolve().is_relative_to(own):
+                inside.append(f"{name} ({folder})")
+    parts = [f"{source} lies in {' and in '.join(around)}"] if around else []
+    parts += [f"{'it' if parts else source} holds {' and '.join(inside)}"] if inside else []
+    if not parts:
+        return ""
+    return f"{', and '.join(parts)}: what both read is read and found twice, unless `exclude` leaves it out of one"
 
 
 def _row(source: str, one: Recognised, *, added: bool) -> dict[str, Any]:

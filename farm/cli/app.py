@@ -66,27 +66,12 @@ class App:
 
     def tables(self) -> dict[str, dict[str, Any]]:
         """The [sources.NAME] tables as they stand in the file, unchecked; empty where it cannot be read."""
-        import tomllib
+        from farm.cli.in_force import sources_in
 
         try:
-            sources = tomllib.loads(self.config.read_text(encoding="utf-8")).get("sources", {})
+            return sources_in(self.config.read_text(encoding="utf-8")) or {}
         except (OSError, ValueError):
             return {}
-        return {name: table for name, table in sources.items() if isinstance(table, dict)}
-
-    def config_fault(self) -> str:
-        """Why farm.toml cannot even be parsed; empty when it can, or is not there."""
-        import tomllib
-
-        try:
-            tomllib.loads(self.config.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            return f"{self.config} cannot be read: {error.strerror}"
-        except ValueError as error:
-            return f"{self.config} is not valid: {error}"
-        return ""
 
     def require_source(self, name: str) -> str:
         """The name, when farm.toml or the ledger knows it; raises UnknownSource."""

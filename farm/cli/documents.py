@@ -46,10 +46,17 @@ def documents() -> None:
 def list_(app: App, source: str | None, deleted: bool, limit: int | None) -> None:
     """List documents by source and key."""
     path = app.require_home() / STORE
-    if source:
+    if source and not is_stored(app, source):
         app.require_source(source)
     rows = _documents(path, source, deleted, limit)
     show.listing(rows, COLUMNS, is_json=app.json, nothing="no documents")
+
+
+def is_stored(app: App, source: str) -> bool:
+    """Whether the store has anything of it: also of a source that was removed without --purge."""
+    from farm.store import search
+
+    return search.holds(app.require_home() / STORE, source)
 
 
 def _documents(path: Path, source: str | None, deleted: bool, limit: int | None) -> Iterator[dict[str, Any]]:

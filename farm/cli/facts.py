@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from farm.cli import in_force
 from farm.ledger import views
 from farm.words import when
 
@@ -18,11 +19,11 @@ _OPEN = ("pending", "running", "retrying", "paused", "quarantined")
 
 
 def sources(app: App, db: sqlite3.Connection, *, limits: bool = False) -> list[Row]:
-    """Configured sources in the file's order, then those that are not any more but have work left.
+    """Sources of the settings in force, in their order, then those that are not any more but have work left.
 
     `limits`: also how hard each may be asked, which takes reading its profile.
     """
-    tables = app.tables()
+    tables = in_force.tables(app)
     counts = views.source_counts(db)
     known = views.sources(db, {*tables, *counts})
     left = [name for name in known if name not in tables and any(counts.get(name, {}).get(s) for s in _OPEN)]

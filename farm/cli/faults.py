@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 import sqlite3
 import time
 import traceback
@@ -23,6 +25,35 @@ def report(error: Exception, home: Path) -> int:
     for sentence in sentences(error, home):
         click.echo(f"farm: {sentence}", err=True)
     return error.exit_code if isinstance(error, FarmError) else 1
+
+
+def report_json(error: Exception, home: Path) -> int:
+    """Say it on standard error as one line of JSON; the exit code."""
+    if isinstance(error, click.ClickException):
+        said, code = [error.format_message()], error.exit_code
+    else:
+        if os.environ.get("FARM_DEBUG"):
+            traceback.print_exception(error)
+        said = sentences(error, home)
+        code = error.exit_code if isinstance(error, FarmError) else 1
+    fault = {"kind": _kind(error), "message": "; ".join(said), "messages": said, "exit_code": code}
+    click.echo(json.dumps({"error": fault}, ensure_ascii=False), err=True)
+    return code
+
+
+def _kind(error: Exception) -> str:
+    """A word for programs: the error's class, as `unknown_source`; `usage`, `database`, `system` or `internal`."""
+    match error:
+        case FarmError():
+            return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower()
+        case click.ClickException():
+            return "usage"
+        case sqlite3.DatabaseError():
+            return "database"
+        case OSError():
+            return "system"
+        case _:
+            return "internal"
 
 
 def sentences(error: Exception, home: Path) -> list[str]:

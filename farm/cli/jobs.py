@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from farm import control
-from farm.cli import changes, show
+from farm.cli import changes, in_force, show
 from farm.cli.app import App, pass_app
 from farm.cli.command import format_option, group, limit_option, source_option
 from farm.errors import FarmError
@@ -23,7 +23,7 @@ COLUMNS = (
     show.Column("STAGE", "stage"),
     show.Column("KEY", "key", wrap=True),
     show.Column("STATE", "state"),
-    show.Column("TRIED", "attempts", right=True),
+    show.Column("TRIED", "attempts_made", right=True),
     show.Column("OUTCOME", "outcome"),
     show.Column("DUE", show.ago("due_at")),
     show.Column("MESSAGE", "message", wrap=True),
@@ -83,6 +83,7 @@ def show_(app: App, job_id: int) -> None:
 def explain(app: App, job_id: int) -> None:
     """Say in one sentence why a job waits, or what became of it."""
     sentence = why(app, job_id)
+    in_force.warn(app)
     if app.json:
         show.as_json({"id": job_id, "sentence": sentence})
     else:

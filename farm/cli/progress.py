@@ -78,6 +78,8 @@ class Watcher:
         self._each = each or only is not None
         self._seen: set[str] = set()
         self._followed: dict[int, Row] = {run_id: {} for run_id in (*(only or ()), *left)}
+        self._before: dict[int, dict[str, int]] = {}
+        """The documents of runs that were over, where it goes on or may: jobs in quarantine can be tried again."""
         self._rates: dict[int, Rate] = {}
         self._plain_at = time.monotonic()
         self._said: list[tuple[str, Wait | None]] = []
@@ -94,6 +96,8 @@ class Watcher:
         fuses = views.fuses(self._db) if current else {}
         for row in current:
             row["waits"] = wait_of(self._db, row, fuses.get(row["source"]))
+            if row["id"] <= self._last and row["id"] not in self._followed.keys() | self._before.keys():
+                self._before[row["id"]] = views.run(self._db, row["id"])["documents"]
             self._followed[row["id"]] = row
             rates[row["id"]] = self._rates.setdefault(row["id"], Rate()).of(done(row), now)
         ended = []
@@ -102,9 +106,12 @@ class Watcher:
             row = views.run(self._db, run_id)
             ended.append(row)
             # Of a watched source that finds nothing new, the first run is worth a line, and no other.
+            before = self._before.pop(run_id, None)
             if self._each or row["source"] not in self._seen or did(row):
-                self.say(ending(row))
+                self.say(ending(row, before))
             self._seen.add(row["source"])
+            if row["jobs"]["quarantined"]:
+                self._before[run_id] = row["documents"]
             self._remove_bar(run_id)
         if self._drawn is not None:
             self._draw(self._drawn, current, rates)

@@ -19,7 +19,7 @@ COLUMNS = (
     show.Column("SOURCE", "source"),
     show.Column("KEY", "key", wrap=True),
     show.Column("REASON", "reason"),
-    show.Column("TRIED", "attempts", right=True),
+    show.Column("TRIED", "attempts_made", right=True),
     show.Column("SINCE", show.ago("quarantined_at")),
     show.Column("MESSAGE", "message", wrap=True),
 )

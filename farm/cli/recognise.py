@@ -69,6 +69,20 @@ class Recognised:
                 return all(there.get(key) == self.options[key] for key in ("host", "user"))
 
 
+def folders_of(table: dict[str, Any]) -> list[Path]:
+    """The folders of this machine that a source's table names."""
+    options = table.get("options", {})
+    match table.get("connector"):
+        case "local_files" | "obsidian":
+            named = options.get("path", [])
+        case "github":
+            named = options.get("repository", [])
+        case _:
+            return []
+    words = [named] if isinstance(named, str) else list(named)
+    return [_absolute(Path(word)) for word in words if str(word).startswith(("/", "~"))]
+
+
 def recognise(word: str, connector: str | None = None) -> Recognised:
     """What this is. `connector`: what a folder shall be read as. Raises FarmError, in one sentence."""
     if "://" in word:

@@ -17,7 +17,19 @@ Made from the commands themselves (`make docs`). The options `--home DIR` (or `F
 `--format table|json` go before any command; `-h` after any of them prints its help.
 
 Exit codes: 0 fine; 1 an error, said in one sentence on standard error; 2 wrong usage; 3 drained (or run to its
-end with `--wait`) with jobs in quarantine. In JSON, times are ISO 8601 in UTC and sizes are bytes.
+end with `--wait`) with jobs in quarantine; 130 cut short by Ctrl-C, also a drain that was told to stop. In JSON,
+times are ISO 8601 in UTC and sizes are bytes.
+
+With `--format json` an error, too, is one line of JSON on standard error, with the same exit code, and what was to be
+printed on standard output is missing or cut short:
+
+    {"error": {"kind": "unknown_source", "message": "there is no source 'nots'; did you mean notes?",
+               "messages": ["there is no source 'nots'; did you mean notes?"], "exit_code": 1}}
+
+`kind` is `usage` (wrong options), `farm_error`, `config_errors`, `unknown_source`, `unknown_connector`, `not_found`,
+`not_possible`, `farm_running`, `farm_not_running`, `newer_schema`, `ledger_damaged`, `store_damaged`, `home_unusable`,
+`disk_full`, `secret_missing`, `secret_refused`, `backup_unusable`, `no_cell`, `database`, `system` or `internal`.
+`messages` has one sentence for each mistake in farm.toml; `message` is all of them.
 """
 
 

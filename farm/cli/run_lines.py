@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from farm.cli.runs import documents
@@ -60,9 +61,13 @@ def did(row: Row) -> bool:
     return changed or row["state"] in ("partial", "failed")
 
 
-def ending(row: Row) -> str:
+def ending(row: Row, before: Mapping[str, int] | None = None) -> str:
+    """`before`: the documents of a run that had been over, and of which jobs were tried again."""
     began = row["started_at"] or row["requested_at"]
     took = f" in {span(row['finished_at'] - began)}" if row["finished_at"] else ""
+    if before is not None:
+        since = {what: n - before.get(what, 0) for what, n in row["documents"].items()}
+        row, took = row | {"documents": since}, " after jobs of it were tried again"
     refused = row["jobs"]["quarantined"]
     held = f"{refused:,} in quarantine (`farm quarantine list`)" if refused else ""
     parts = [

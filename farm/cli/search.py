@@ -9,6 +9,7 @@ import click
 from farm.cli import show
 from farm.cli.app import App, pass_app
 from farm.cli.command import command, format_option, source_option
+from farm.cli.documents import is_stored
 from farm.home import STORE
 
 MARK = ("\x02", "\x03")
@@ -34,7 +35,7 @@ def search(app: App, words: tuple[str, ...], source: str | None, limit: int, off
     All words must be there. "…" is a phrase, word* a beginning, -word must not be there. A shell takes "…" away,
     and a -word by itself is taken for an option: write '"annual report"', and 'budget -draft' or -- budget -draft.
     """
-    if source:
+    if source and not is_stored(app, source):
         app.require_source(source)
     path = app.require_home() / STORE
     hits = []

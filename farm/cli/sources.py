@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from farm import control
-from farm.cli import facts, show
+from farm.cli import facts, in_force, show
 from farm.cli.app import App, pass_app
 from farm.cli.command import complete_source, format_option, group
 from farm.errors import FarmError, FarmNotRunning, UnknownSource
@@ -60,6 +60,7 @@ def sources() -> None:
 def list_(app: App) -> None:
     """List the sources: when they run, how they are, what waits."""
     rows = facts.sources(app, app.ledger(), limits=True)
+    in_force.warn(app)
     nothing = f"no sources yet: add a folder with `{app.say('add FOLDER')}`"
     show.listing(rows, COLUMNS, is_json=app.json, nothing=nothing)
 
@@ -147,8 +148,9 @@ def remove(app: App, source: str, purge: bool, yes: bool) -> None:
     With --purge also the documents of a source that was removed before.
     """
     from farm.cli import config_file
+    from farm.cli.documents import is_stored
 
-    if not (purge and _is_stored(app, source)):
+    if not (purge and is_stored(app, source)):
         app.require_source(source)
     if purge and not yes:
         if not sys.stdin.isatty():
@@ -165,14 +167,6 @@ def remove(app: App, source: str, purge: bool, yes: bool) -> None:
     changed = app.act("remove_source", name=source, purge=purge)
     documents = "its documents are gone" if purge else "its documents stay"
     _done(app, changed, f"{source} is removed, {plural(changed['changed'], 'job')} cancelled; {documents}")
-
-
-def _is_stored(app: App, source: str) -> bool:
-    """Whether the store has anything of it: also of a source that was removed without --purge."""
-    from farm.home import STORE
-    from farm.store.search import holds
-
-    return holds(app.require_home() / STORE, source)
 
 
 def configured(settings: Settings, name: str) -> SourceSettings:

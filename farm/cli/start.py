@@ -19,7 +19,7 @@ def start(app: App, drain: bool, no_progress: bool) -> None:
     """Start the farm, and stay until Ctrl-C, SIGTERM or `farm stop`.
 
     Running jobs then get a grace time; a second Ctrl-C stops at once. With --drain it exits when nothing is
-    pending, running or retrying: 0, or 3 when jobs ended in quarantine.
+    pending, running or retrying: 0, or 3 when jobs ended in quarantine, or 130 when it was told to stop before.
     """
     if not app.config.exists():
         raise ConfigErrors([f"{app.config} does not exist: make one with `{app.say('add FOLDER')}`"])

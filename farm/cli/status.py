@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from farm.cli import facts, show
+from farm.cli import facts, in_force, show
 from farm.cli.app import App, pass_app
 from farm.cli.command import command, format_option
 from farm.errors import FarmError
@@ -43,7 +43,7 @@ def _collect(app: App) -> dict[str, Any]:
             "pid": pid,
             "home": str(app.home.absolute()),
             "config": str(app.config.absolute()),
-            "config_error": app.config_fault(),
+            "config_error": in_force.fault(app),
             "started_at": said.get("started_at"),
             "pressed": said.get("pressed", ""),
         },
@@ -82,8 +82,8 @@ def _print(app: App, found: dict[str, Any], now: float) -> None:
         )
     for hold in found["holds"]:
         click.echo(show.printable(f"held: {hold.get('source', '')}: {hold.get('sentence', '')}"))
-    if farm["config_error"]:
-        click.echo(f"\n{show.printable(farm['config_error'])}")
+    if wrong := farm["config_error"] or in_force.unread(app):
+        click.echo(f"\n{show.printable(wrong)}")
     if found["sources"]:
         click.echo()
         heads = (

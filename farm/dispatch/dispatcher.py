@@ -120,6 +120,10 @@ class Dispatcher:
         self.placing.accepting = False
         self.wake()
 
+    def close(self) -> None:
+        """Refuse what is asked from now on: nobody will do it."""
+        self._inbox.close()
+
     def adopt(self, launch: Launch, finished: Finished) -> None:
         """Before `run`: settle first what a farm that died had left to settle."""
         self.flights.begin(launch, 0, 0.0, self._monotonic())
@@ -135,7 +139,7 @@ class Dispatcher:
             with self.ledger.transaction():
                 self._save()
         finally:
-            self._inbox.close()
+            self.close()
 
     def tick(self, requests: list[Request]) -> None:
         """Everything that has happened, in one transaction; then what it allows to start."""
@@ -271,7 +275,7 @@ class Dispatcher:
             raise DiskFull(self.home)
         if self._stop_at is not None:
             return not busy
-        return self._drain and not busy and self._inbox.empty() and not self._open_jobs()
+        return self._drain and not busy and self._inbox.empty() and not self.open_jobs()
 
     def _is_stuck(self) -> bool:
         """Nothing runs, and what is left cannot be written: without room the end never comes."""
@@ -280,7 +284,7 @@ class Dispatcher:
         waits = self._drain and not self.flights.landing() and not self.settling.waits
         return bool(self.starved or self.lander.full or self.settling.listings or waits)
 
-    def _open_jobs(self) -> int:
+    def open_jobs(self) -> int:
         """Jobs that a drain waits for: of sources that are in farm.toml and not paused."""
         active = [name for name, source in self.sources.items() if not source.paused]
         row = self.ledger.connection.execute(

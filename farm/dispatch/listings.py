@@ -1,12 +1,16 @@
-"""Listings that have landed and whose units become jobs, step by step, so that other work gets its turn."""
+"""Listings that have landed and whose units become jobs, step by step, so that other work gets its turn.
+
+The store was compared with a listing when it landed. What lands of the same units between that moment and the
+submission is noted here (`landed`), so that nothing is read twice.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from farm.core.job import Ending, Stage
+from farm.core.job import Ending, JobSpec, Stage
 from farm.ledger.ledger import Ledger, NewJob
 from farm.sources import Source
 from farm.store.landing import Child, Landed
@@ -23,9 +27,14 @@ class Unfolding:
 
     landed: Landed
     ending: Ending
+    source: str
     children: Iterator[Sequence[Child]]
     step: Sequence[Child] | None = None
     """Taken from `children`, and not yet committed."""
+    first_child: int | None = None
+    """From this job on, those of the source are this listing's own; None: none was submitted yet."""
+    read_since: dict[str, str] = field(default_factory=dict)
+    """The units that others read since the store was compared with this listing, and their versions."""
     over: bool = False
 
 
@@ -40,9 +49,16 @@ class Listings:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, landed: Landed, ending: Ending) -> None:
+    def add(self, landed: Landed, ending: Ending, source: str) -> None:
         chunks = landed.children.chunks(CHILDREN_AT_ONCE, FIRST_CHILDREN)
-        self._waiting.append(Unfolding(landed, ending, chunks))
+        self._waiting.append(Unfolding(landed, ending, source, chunks))
+
+    def landed(self, source: str, unit: JobSpec) -> None:
+        """This unit has landed, after all listings that were added before."""
+        for listing in self._waiting:
+            own = listing.first_child is not None and unit.job_id >= listing.first_child
+            if listing.source == source and not own:
+                listing.read_since[unit.key] = unit.version
 
     def step(self) -> tuple[Landed, Ending] | None:
         """Submit the next children of the first one, in the caller's transaction; the listing that has no more."""
@@ -54,10 +70,16 @@ class Listings:
         if listing.step is None and source:
             listing.step = next(listing.children, None)
         if listing.step is not None and source:
+            if listing.first_child is None:
+                listing.first_child = self._ledger.next_job_id()
             self._ledger.submit(
                 job.run_id,
                 job.source,
-                [NewJob(Stage.EXTRACT, child.key, child.version, child.payload) for child in listing.step],
+                [
+                    NewJob(Stage.EXTRACT, child.key, child.version, child.payload)
+                    for child in listing.step
+                    if listing.read_since.get(child.key) != child.version
+                ],
                 max(int(source.settings.priority), job.priority),
                 cause=f"listed by job {job.id}",
                 listed=True,

@@ -157,14 +157,27 @@ class Settling:
     # -- from the lander
 
     def _take_landed(self) -> None:
-        """What has landed can be settled; a listing unfolds first."""
+        """What has landed can be settled; a listing unfolds first. The lander tells in the order of landing."""
         for result, ending in self.lander.poll():
             if result.malformed:
                 log(Name.LINES_REJECTED, job=ending.job_id, lines=result.rejected, first=result.malformed[0])
             if result.children or result.complete:
-                self.listings.add(result, ending)
+                self.listings.add(result, ending, self._flight_of(ending).launch.source)
             else:
                 self._landed.append((result, ending))
+                if self.listings and not (result.stale or result.repeated):
+                    self._tell_listings(ending)
+
+    def _tell_listings(self, ending: Ending) -> None:
+        flight = self._flight_of(ending)
+        spec = flight.specs[ending.job_id]
+        if spec.stage is Stage.EXTRACT:
+            self.listings.landed(flight.launch.source, spec)
+
+    def _flight_of(self, ending: Ending) -> InFlight:
+        flight = self.flights.of_job(ending.job_id)
+        assert flight is not None, "what lands is in flight until it is settled"
+        return flight
 
     def _settle(self, landed: Sequence[tuple[Landed, Ending]]) -> None:
         """Counted with the success and not before: what lands again after a crash counts once."""

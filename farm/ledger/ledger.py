@@ -557,10 +557,16 @@ class Ledger:
         self._touched_runs.clear()
 
     def _discover_failed(self, run_id: int, counts: dict[str, int]) -> bool:
-        if not counts.get(State.QUARANTINED):
+        """Also one whose quarantine was ended by the next run's listing, or by an operator who gave it up."""
+        if not (counts.get(State.QUARANTINED) or counts.get(State.CANCELLED)):
             return False
+        if any(counts.get(state) for state in (*TICKETED, State.PAUSED)):
+            return (
+                False  # it is not over: asked in its end, so that a long run is not gone through every time
+            )
         row = self.connection.execute(
-            "SELECT 1 FROM job WHERE run_id = ? AND stage = 'discover' AND state = 'quarantined' LIMIT 1",
+            "SELECT 1 FROM job WHERE run_id = ? AND stage = 'discover'"
+            " AND (state = 'quarantined' OR state = 'cancelled' AND reason <> '') LIMIT 1",
             (run_id,),
         ).fetchone()
         return row is not None
@@ -580,8 +586,10 @@ def run_state(counts: dict[State, int], discover_failed: bool) -> RunState:
         return RunState.QUEUED if set(counts) == {State.PENDING} else RunState.RUNNING
     if counts.get(State.PAUSED):
         return RunState.PAUSED
+    if discover_failed:
+        return RunState.FAILED
     if counts.get(State.QUARANTINED):
-        return RunState.FAILED if discover_failed else RunState.PARTIAL
+        return RunState.PARTIAL
     if not counts.get(State.SUCCEEDED) and counts.get(State.CANCELLED):
         return RunState.CANCELLED
     return RunState.PARTIAL if counts.get(State.CANCELLED) else RunState.SUCCEEDED

@@ -152,8 +152,8 @@ def jobs(
     chosen = {"source": source, "state": state, "stage": stage, "run_id": run_id}
     yield from _pages(
         db,
-        "SELECT id, run_id, source, stage, key, state, attempts, outcome, reason, message, due_at, priority, "
-        "created_at, updated_at FROM job",
+        "SELECT id, run_id, source, stage, key, state, attempts, number AS attempts_made, outcome, reason, "
+        "message, due_at, priority, created_at, updated_at FROM job",
         chosen,
         limit,
     )
@@ -203,7 +203,7 @@ def quarantine(
     since = "SELECT max(at) FROM transition WHERE job_id = job.id AND to_state = 'quarantined'"
     for row in _pages(
         db,
-        "SELECT id, source, key, reason, message, attempts, run_id, stage, "
+        "SELECT id, source, key, reason, message, attempts, number AS attempts_made, run_id, stage, "
         f"({since}) AS quarantined_at FROM job",
         chosen,
         limit,

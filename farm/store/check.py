@@ -7,11 +7,11 @@ tombstones (none), and by looking a sample of documents up; `deep` has FTS5 comp
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from farm import fleeting
 from farm.errors import FarmError
 from farm.sqlite import open_reader
 from farm.store.query import Term, expression
@@ -180,8 +180,8 @@ def _unfound(db: sqlite3.Connection) -> list[str]:
 def _words_agree(db: sqlite3.Connection) -> bool:
     """FTS5's own comparison needs a connection that may write: it gets a copy."""
     with (
-        tempfile.TemporaryDirectory(prefix="farm-check-") as folder,
-        closing(sqlite3.connect(Path(folder) / "copy.db", isolation_level=None)) as copy,
+        fleeting.folder("farm-check-") as folder,
+        closing(sqlite3.connect(folder / "copy.db", isolation_level=None)) as copy,
     ):
         db.backup(copy)
         try:

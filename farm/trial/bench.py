@@ -5,15 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import secrets
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from farm import spool
+from farm import fleeting, spool
 from farm.connector import Line, Unit
 from farm.core.job import Ending, Finished, JobSpec, Launch, Limits, Outcome, Stage
 from farm.lines import Malformed, decode
@@ -41,7 +40,8 @@ class Bench:
 
     def __init__(self, source: SourceSettings, secrets_of: Path | None = None) -> None:
         self.source = source
-        self.home = Path(tempfile.mkdtemp(prefix="farm-trial-"))
+        self._stack = ExitStack()
+        self.home = self._stack.enter_context(fleeting.folder("farm-trial-"))
         self._woken = threading.Event()
         self._ids = itertools.count(1)
         self._pool = Pool(
@@ -65,7 +65,7 @@ class Bench:
         try:
             self._pool.close()
         finally:
-            shutil.rmtree(self.home, ignore_errors=True)
+            self._stack.close()
 
     def limits(self, timeout_s: float | None = None) -> Limits:
         """Those of the source's profile; as much memory as a job could ever be given."""

@@ -10,12 +10,14 @@ import json
 import logging
 import os
 import resource
+import shutil
 import signal
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,27 +34,21 @@ MEMORY_BYTES = 512 << 20
 
 
 class ListenContext:
-    """What `Connector.listen` is given: a context without a job."""
+    """What `Connector.listen` is given: a context without a job. `scratch` goes with the process, or at the next
+    start of the farm."""
 
     held = ""
     paths: list[str] | None = None
     memory_bytes = MEMORY_BYTES
     timeout_s = float("inf")
 
-    def __init__(self, source: str, options: Any, vault: Vault) -> None:
+    def __init__(self, source: str, options: Any, vault: Vault, scratch: Path) -> None:
         self.source = source
+        self.scratch = self.cache = scratch
         self.options = options
         self.log = logging.getLogger("connector")
         self.stop_requested = False
         self._vault = vault
-
-    @property
-    def scratch(self) -> Path:
-        return Path(tempfile.mkdtemp(prefix="farm-listen-"))
-
-    @property
-    def cache(self) -> Path:
-        return self.scratch
 
     @property
     def ahead(self) -> Iterator[Unit]:
@@ -77,17 +73,31 @@ def main() -> int:
     vault = Vault(Path(told["home"]), dict(os.environ))
     for name in [name for name in os.environ if name.startswith(PREFIX) or name == CREDENTIALS]:
         del os.environ[name]
-    try:
-        connector = registry.load(told["connector"])()
-        context = ListenContext(told["source"], connector.Options.model_validate_json(told["options"]), vault)
-        threading.Thread(target=_end_with_the_farm, args=(context,), daemon=True).start()
-        for path in connector.listen(context):
-            _say({"path": path})
-    except Exception as error:  # noqa: BLE001 - whatever it is, the farm is told
-        why = str(error) if isinstance(error, ConnectorError) else fault.classed(error).message
-        _say({"wrong": vault.redact(" ".join(why.split())[:500])})
-        return 1
+    with _scratch(Path(told["home"])) as scratch:
+        try:
+            connector = registry.load(told["connector"])()
+            options = connector.Options.model_validate_json(told["options"])
+            context = ListenContext(told["source"], options, vault, scratch)
+            threading.Thread(target=_end_with_the_farm, args=(context,), daemon=True).start()
+            for path in connector.listen(context):
+                _say({"path": path})
+        except Exception as error:  # noqa: BLE001 - whatever it is, the farm is told
+            why = str(error) if isinstance(error, ConnectorError) else fault.classed(error).message
+            _say({"wrong": vault.redact(" ".join(why.split())[:500])})
+            return 1
     return 0
+
+
+@contextmanager
+def _scratch(home: Path) -> Iterator[Path]:
+    """Among those of the workers, which the farm's next start clears; also for all temporary files."""
+    (home / "scratch").mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="listen-", dir=home / "scratch"))
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _say(told: dict[str, str | None]) -> None:
@@ -101,6 +111,7 @@ def _end_with_the_farm(context: ListenContext) -> None:
         pass
     context.stop_requested = True
     time.sleep(GRACE_S)
+    shutil.rmtree(context.scratch, ignore_errors=True)
     os._exit(0)
 
 

@@ -103,6 +103,11 @@ class Pool:
             self._crew.close()
             _open = None
 
+    def resize(self, cells: int) -> None:
+        """From now on at most so many; of more that there are, the idle ones go as they always do."""
+        with self._lock:
+            self._crew.most = cells
+
     def launch(self, launch: Launch) -> int:
         """Give a cell this work and return the cell's number; never blocks. Raises NoCell."""
         with self._lock:

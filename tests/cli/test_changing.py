@@ -144,6 +144,21 @@ def test_adding_twice_changes_nothing(farm: Farm, tmp_path: Path) -> None:
     assert (farm.home / "farm.toml").read_text() == before
 
 
+def test_folders_that_overlap_are_told_in_one_note(farm: Farm, tmp_path: Path) -> None:
+    outer, inner, beside = tmp_path / "all", tmp_path / "all" / "mine", tmp_path / "all-else"
+    for folder in (outer / ".git", inner / ".obsidian", beside):
+        folder.mkdir(parents=True)
+    assert "note:" not in farm("add", str(inner), "--name", "mine").err
+    (note,) = (line for line in farm("add", str(outer), "--name", "all").err.splitlines() if "note:" in line)
+    assert note.startswith(f"note: all holds mine ({inner}): what both read is read and found twice")
+    (inner / "deeper").mkdir()
+    (tmp_path / "link").symlink_to(inner / "deeper")
+    (note,) = (line for line in farm("add", str(tmp_path / "link")).err.splitlines() if "note:" in line)
+    assert note.startswith(f"note: link lies in mine ({inner}) and in all ({outer}): ")
+    assert "note:" not in farm("add", str(beside)).err
+    assert "note:" not in farm("add", str(outer)).err, "it is there already"
+
+
 def test_add_refuses_what_it_cannot_read(farm: Farm, tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("x")

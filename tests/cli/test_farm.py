@@ -109,7 +109,8 @@ def test_a_purge_asks_first_also_of_a_source_removed_before(home: Path, folder: 
         assert len(ask(home, "documents", "list")) == 12
         if ask(home, "sources", "list"):
             farm(home, "sources", "remove", "notes")
-    assert ask(home, "search", "apple")
+    assert ask(home, "search", "apple", "--source", "notes")
+    assert len(ask(home, "documents", "list", "--source", "notes")) == 12
     farm(home, "sources", "remove", "notes", "--purge", "--yes")
     assert not ask(home, "search", "apple")
     unknown = farm(home, "sources", "remove", "notes", "--purge", "--yes", check=False)

@@ -52,6 +52,24 @@ class Work:
             )
             self.ledger.move([row["id"]], Event.RETRY, due_at=time.time() + for_s)
 
+    def give_up(self, run_id: int) -> None:
+        """One of its jobs goes to quarantine."""
+        first = next(
+            row["id"] for row in views.jobs(self.ledger_db(), run_id=run_id) if row["state"] == "pending"
+        )
+        with self.ledger.transaction():
+            self.ledger.lease([first], cpu=1.0, memory_bytes=1)
+            self.ledger.move([first], Event.FAIL, outcome=Outcome.PERMANENT)
+            self.ledger.connection.execute(
+                "UPDATE attempt SET outcome = 'permanent', ended_at = started_at, wall_s = 0 WHERE outcome IS NULL"
+            )
+            self.ledger.move([first], Event.QUARANTINE, reason="parse_error")
+
+    def try_again(self, run_id: int) -> None:
+        db = self.ledger_db()
+        with self.ledger.transaction():
+            self.ledger.move([row["job_id"] for row in views.quarantine(db)], Event.RETRY, reason="")
+
     def ledger_db(self) -> sqlite3.Connection:
         return views.connect(self.ledger.path.parent)
 
@@ -101,6 +119,34 @@ def test_runs_that_bring_nothing_are_told_once_a_source(
         watcher.look()
     said = capsys.readouterr().err.splitlines()
     assert [line.rpartition(": ")[2] for line in said] == ["nothing new", "5 new"]
+    watcher.close()
+
+
+@pytest.mark.parametrize("started_again", [False, True])
+def test_of_a_run_that_goes_on_after_its_end_only_what_is_new_is_told(
+    home: Path, work: Work, capsys: pytest.CaptureFixture[str], started_again: bool
+) -> None:
+    watcher = Watcher(views.connect(home))
+    run_id = work.begin("notes", jobs=3)
+    work.give_up(run_id)
+    work.succeed(run_id, new=7)
+    watcher.look()
+    assert ": 7 new, 1 in quarantine" in capsys.readouterr().err
+    if started_again:
+        watcher.close()
+        watcher = Watcher(views.connect(home), last=run_id)
+    work.try_again(run_id)
+    watcher.look()
+    work.give_up(run_id)
+    watcher.look()
+    again = f"notes: run {run_id} partial after jobs of it were tried again: 1 in quarantine"
+    assert capsys.readouterr().err.startswith(again)
+    work.try_again(run_id)
+    watcher.look()
+    work.succeed(run_id, new=2)
+    watcher.look()
+    again = f"notes: run {run_id} succeeded after jobs of it were tried again: 2 new\n"
+    assert capsys.readouterr().err == again
     watcher.close()
 
 

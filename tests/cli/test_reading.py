@@ -13,6 +13,8 @@ import pytest
 
 from farm import control
 from farm import home as homes
+from farm.core.job import Ending, Event, Outcome
+from farm.ledger.ledger import Ledger
 from tests.cli.world import Farm, Jobs, write_config
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -174,6 +176,32 @@ def test_jobs_show_has_the_keys_that_others_rely_on(farm: Farm, jobs: Jobs) -> N
     assert "120 MB of 256 MB" in people
 
 
+def test_attempts_that_cost_nothing_are_counted_everywhere_alike(farm: Farm, jobs: Jobs) -> None:
+    ledger = Ledger.open(farm.home / homes.LEDGER)
+    with ledger.transaction():
+        ledger.lease([jobs.pending], cpu=1.0, memory_bytes=1)
+        ledger.close_attempts([Ending(jobs.pending, ledger.newest_attempt(), Outcome.INTERRUPTED)])
+        ledger.move([jobs.pending], Event.INTERRUPT)
+        ledger.lease([jobs.pending], cpu=1.0, memory_bytes=1)
+        ledger.close_attempts([Ending(jobs.pending, ledger.newest_attempt(), Outcome.PERMANENT)])
+        ledger.move([jobs.pending], Event.FAIL, attempts="attempts + 1")
+        ledger.move([jobs.pending], Event.QUARANTINE, reason="parse_error")
+    ledger.close()
+    for command in (("jobs", "list"), ("quarantine", "list")):
+        heads, *rows = farm(*command).out.splitlines()
+        (line,) = (line for line in rows if line.split()[0] == str(jobs.pending))
+        end = heads.index("TRIED") + len("TRIED")
+        assert line[end - len("TRIED") : end].split() == ["2"]
+        (found,) = (
+            row
+            for row in farm(*command, "--format", "json").json
+            if row.get("id", row.get("job_id")) == jobs.pending
+        )
+        assert (found["attempts"], found["attempts_made"]) == (1, 2)
+    assert "after 2 attempts" in farm("jobs", "explain", str(jobs.pending)).out
+    assert len(farm("jobs", "show", str(jobs.pending), "--format", "json").json["attempts"]) == 2
+
+
 def test_an_unknown_job_is_one_clear_sentence(farm: Farm, jobs: Jobs) -> None:
     for args in (["jobs", "show", "99"], ["jobs", "explain", "99"], ["quarantine", "show", "99"]):
         ran = farm(*args)
@@ -309,9 +337,11 @@ def test_names_that_would_steer_a_terminal_are_shown_harmless(farm: Farm, jobs: 
     assert json.loads(farm("jobs", "list", "--format", "json").out)[1]["key"] == "a\x1b[31m\n[b]x[/b]"
 
 
-def test_settings_that_cannot_be_parsed_are_named_by_status(farm: Farm, jobs: Jobs) -> None:
-    (farm.home / "farm.toml").write_text("[sources.notes\n")
+@pytest.mark.parametrize("text", ["[sources.notes\n", "sources = 3\n"])
+def test_settings_that_cannot_be_used_are_named_by_status(farm: Farm, jobs: Jobs, text: str) -> None:
+    (farm.home / "farm.toml").write_text(text)
     ran = farm("status")
     assert ran.code == 0
-    assert "farm.toml is not valid" in ran.out
-    assert "line 1" in farm("status", "--format", "json").json["farm"]["config_error"]
+    assert "farm.toml is broken" in ran.out
+    assert [row["name"] for row in farm("status", "--format", "json").json["sources"]] == ["notes", "mail"]
+    assert farm("status", "--format", "json").json["farm"]["config_error"].startswith("farm.toml is broken: ")

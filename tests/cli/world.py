@@ -109,8 +109,7 @@ def write_config(home: Path, folder: Path) -> None:
     """farm.toml with the sources of `fill`."""
     folder.mkdir(parents=True, exist_ok=True)
     homes.prepare(home)
-    (home / "farm.toml").write_text(
-        f"""\
+    text = f"""\
 [sources.notes]
 connector = "local_files"
 every = "15m"
@@ -121,7 +120,8 @@ connector = "command"
 [sources.mail.options]
 argv = ["true"]
 """
-    )
+    (home / "farm.toml").write_text(text)
+    homes.keep_in_force(home, text)  # a farm has been here
 
 
 @dataclass

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from farm import secrets
+from farm.triggers.watch import CLOSE_S
 from tests.connectors_github.hub import Hub
 from tests.connectors_github.sender import Sender, issue, push
-from tests.support.farms import Farm
+from tests.support.farms import Farm, local_files
 from tests.support.wait import until
 
 SLUG = "octo/hello"
@@ -186,6 +187,20 @@ def test_without_its_secret_the_farm_says_so_and_does_not_start(tmp_path: Path, 
         farm.start(ready=False)
         assert farm.wait() == 1
         assert "there is no secret 'hook'" in farm.said()
+        assert not (farm.home / "ledger.db").exists(), "it was told after work had begun"
+
+
+def test_a_reload_that_names_a_secret_that_is_not_there_changes_nothing(farm: Farm) -> None:
+    before = farm.config.read_text()
+    try:
+        farm.config.write_text(before.replace('["hook"]', '["hook", "other"]').replace(SLUG, "octo/else"))
+        refused = farm.cli("reload")
+        assert (refused.returncode, "there is no secret 'other'" in refused.stderr) == (1, True)
+        farm.config.write_text(before)
+        farm.call("run", source="code")
+        farm.until_jobs(pending=0, running=0, retrying=0, quarantined=0)
+    finally:
+        farm.config.write_text(before)
 
 
 def test_a_port_that_is_taken_is_one_sentence(tmp_path: Path, hub: Hub) -> None:
@@ -193,6 +208,16 @@ def test_a_port_that_is_taken_is_one_sentence(tmp_path: Path, hub: Hub) -> None:
         farm.start(ready=False)
         assert farm.wait() == 1
         assert f"cannot listen on 127.0.0.1 port {hub.port}: Address already in use" in farm.said()
+
+
+def test_what_watches_does_not_hold_up_a_start_that_failed(tmp_path: Path, hub: Hub) -> None:
+    watched = local_files(tmp_path / "notes", watch=True)
+    (tmp_path / "notes").mkdir()
+    with hearing(tmp_path / "home", hub) as farm:
+        webhooks = {"port": hub.port, "secrets": ["hook"]}
+        farm.configure({f"notes{n}": watched for n in range(6)}, webhooks=webhooks)
+        farm.start(ready=False)
+        assert farm.wait(6 * CLOSE_S) == 1
 
 
 def test_a_source_that_hears_webhooks_is_listed_every_hour_all_the_same(farm: Farm) -> None:

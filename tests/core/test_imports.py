@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     "core",
     "connector",
-    "shortage lines errors words quantities fingerprint swap telemetry triggers.cron",
+    "shortage lines errors words quantities fingerprint fleeting swap telemetry triggers.cron",
     "secrets",
     "registry home sqlite machine reserve control signals spool tables",
     "settings",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sqlite3
 import time
 from pathlib import Path
 
 import pytest
 
+from farm.errors import HomeUnusable
 from tests.support.farms import Farm, misbehaving
 from tests.support.wait import until
 
@@ -82,3 +85,30 @@ def test_stop_now_does_not_wait(tmp_path: Path) -> None:
         assert farm.cli("stop", "--now").returncode == 0
         assert farm.wait(10) == 0
         assert time.monotonic() - began < 6
+
+
+def reads(farm: Farm) -> bool:
+    """A unit is being read, in a farm that may just be starting."""
+    with contextlib.suppress(HomeUnusable, sqlite3.OperationalError):
+        return bool(farm.ledger("SELECT 1 FROM job WHERE stage = 'extract' AND state = 'running'"))
+    return False
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_drain_that_is_told_to_stop_with_work_left_exits_with_130(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    with hanging(tmp_path, "300ms") as farm:
+        farm.start(drain=True)
+        until(lambda: reads(farm), 30)
+        farm.signal(how)
+        assert farm.wait(20) == 130
+
+
+def test_a_drain_whose_last_jobs_end_within_the_grace_was_not_cut_short(tmp_path: Path) -> None:
+    slow = misbehaving("Sleeps", "good", options={"sleep_s": 5.0})
+    with Farm(tmp_path / "home", {"slow": slow}, grace="60s") as farm:
+        farm.start(drain=True)
+        until(lambda: reads(farm), 30)
+        farm.signal(signal.SIGINT)
+        assert farm.wait(60) == 0

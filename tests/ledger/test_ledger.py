@@ -159,6 +159,32 @@ def test_a_run_is_partial_with_one_bad_unit_and_whole_again_after_its_retry(ledg
     assert balanced(ledger)
 
 
+@pytest.mark.parametrize("end", [Event.SUPERSEDE, Event.DISCARD])
+def test_a_run_whose_listing_failed_stays_failed_when_the_next_one_comes(ledger: Ledger, end: Event) -> None:
+    with ledger.transaction():
+        run_id = ledger.create_run("notes", RunType.INCREMENTAL, "manual")
+        assert run_id
+        ledger.submit(run_id, "notes", [NewJob(Stage.DISCOVER)], 1)
+        ledger.lease([1], cpu=1, memory_bytes=1)
+        ledger.move([1], Event.FAIL)
+        ledger.move([1], Event.QUARANTINE, reason="connector_error")
+    assert run_state_of(ledger, run_id) is RunState.FAILED
+    with ledger.transaction():
+        ledger.move([1], end, reason="discarded" if end is Event.DISCARD else None)
+    assert run_state_of(ledger, run_id) is RunState.FAILED
+    assert balanced(ledger)
+
+
+def test_a_run_whose_listing_was_cancelled_before_it_failed_is_cancelled(ledger: Ledger) -> None:
+    with ledger.transaction():
+        run_id = ledger.create_run("notes", RunType.INCREMENTAL, "manual")
+        assert run_id
+        ledger.submit(run_id, "notes", [NewJob(Stage.DISCOVER)], 1)
+    with ledger.transaction():
+        ledger.move([1], Event.CANCEL, outcome=Outcome.CANCELLED)
+    assert run_state_of(ledger, run_id) is RunState.CANCELLED
+
+
 def test_an_attempt_keeps_what_it_used(ledger: Ledger) -> None:
     with ledger.transaction():
         run_of(ledger, 1)

@@ -85,6 +85,8 @@ def _unreadable() -> dict[str, tuple[bytes, str]]:
         "cut.xls": (_locked_office()[:600], "damaged XLS"),
         "program.txt": (b"\x7fELF\x02\x01\x01" + bytes(200), "a program"),
         "noise.txt": (chance.randbytes(3000), "binary data"),
+        "scrap.pdf": (b"x\n", "damaged PDF"),
+        "scrap.docx": (b"\x0b\xed", "damaged DOCX"),
         "photo.pdf": (b"\x89PNG\r\n\x1a\n" + chance.randbytes(300), "an image"),
     }
 

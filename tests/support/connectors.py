@@ -11,8 +11,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from multiprocessing.util import get_temp_dir
 from typing import Any, ClassVar, NoReturn
 
 from farm.connector import (
@@ -87,6 +89,24 @@ class Polite(Misbehaving):
     def misbehave(self, ctx: Any) -> None:
         while not ctx.stop_requested:
             time.sleep(0.005)
+
+
+class Litters(Misbehaving):
+    """Leaves temporary files of every kind behind, while it reads and while it listens, and never ends."""
+
+    name = "litters"
+
+    def listens(self, options: MisbehavingOptions) -> bool:
+        return True
+
+    def listen(self, ctx: Any) -> Iterator[str | None]:
+        yield None
+        self.misbehave(ctx)
+
+    def misbehave(self, ctx: Any) -> None:
+        for folder in (str(ctx.scratch), tempfile.gettempdir(), get_temp_dir()):
+            os.close(tempfile.mkstemp(dir=folder)[0])
+        _idle(ctx)
 
 
 class Hang(Misbehaving):
