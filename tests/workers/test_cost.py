@@ -44,23 +44,24 @@ def test_a_warm_cell_reaches_the_connector_within_milliseconds(warm: Bench) -> N
     raise AssertionError(f"median {delays[100]} s, p99 {delays[197]} s")
 
 
-def test_a_job_that_does_nothing_costs_little(warm: Bench) -> None:
+@pytest.mark.parametrize(("connector", "most_us"), [("Noop", 60), ("Page", 100)])
+def test_a_job_that_does_little_costs_little(warm: Bench, connector: str, most_us: float) -> None:
     """Judged by CPU time, which other work on the machine does not add to."""
     keys = [str(i) for i in range(256)]
-    warm.run("Noop", *keys)
+    warm.run(connector, *keys)
     fastest, farm_s, jobs_s = 1e9, time.process_time(), 0.0
     for _ in range(20):
         started = time.perf_counter()
-        finished = warm.wait(warm.launch("Noop", *keys))
+        finished = warm.wait(warm.launch(connector, *keys))
         fastest = min(fastest, time.perf_counter() - started)
         jobs_s += sum(e.usage.cpu_s for e in finished.endings)
     farm_s = time.process_time() - farm_s
     farm_us, jobs_us = farm_s / 20 / 256 * 1e6, jobs_s / 20 / 256 * 1e6
     print(  # noqa: T201
-        f"launches of 256: {256 / fastest:,.0f} jobs/s through one cell; "
+        f"{connector}, launches of 256: {256 / fastest:,.0f} jobs/s through one cell; "
         f"a job costs {jobs_us:.0f} us in its worker, {farm_us:.0f} us in the farm"
     )
-    assert jobs_us < 60
+    assert jobs_us < most_us
     assert farm_us < 100
 
 
