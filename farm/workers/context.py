@@ -119,11 +119,12 @@ class JobContext(Generic[OptionsT]):
 
 
 def payload_of(job: JobSpec) -> dict[str, Any]:
-    return _decode(job.payload) or {}
+    """Written by the farm: there are no spaces around it, which to look for would take half of the time."""
+    return _decode(job.payload)[0] or {}
 
 
 def unit_of(job: JobSpec, payload: dict[str, Any]) -> Unit:
     return Unit(job.key, job.version, payload.get("data") or {}, payload.get("uri") or "")
 
 
-_decode = json.JSONDecoder().decode
+_decode = json.JSONDecoder().raw_decode
