@@ -17,14 +17,12 @@ from typing import NamedTuple
 SIZE = 4096
 NOWHERE = -1
 
-_POSITION = struct.Struct("=Qqqdddqq")
-_POSITION_SEQ = struct.Struct("=Q")
+_POSITION = struct.Struct("=QqqdddqqQ")  # its number first and last
 _SIGN = struct.Struct("=dqq")  # last sign of life (monotonic), done, total (-1: unknown)
 _NOW = struct.Struct("=d")
 _OWNER = struct.Struct("=qq")  # pid, start
 _PID = struct.Struct("=qq")
 
-_SEQ_AFTER = _POSITION.size
 _SIGN_AT = 128
 _MESSAGE_AT = 160
 _MESSAGE_BYTES = 256
@@ -97,9 +95,9 @@ class Beat:
     ) -> None:
         """The position, in one copy."""
         self._seq = seq = self._seq + 1
-        self._page[: _SEQ_AFTER + 8] = _POSITION.pack(
-            seq, launch_id, index, started, started_at, cpu_s, ends, last
-        ) + _POSITION_SEQ.pack(seq)
+        self._page[: _POSITION.size] = _POSITION.pack(
+            seq, launch_id, index, started, started_at, cpu_s, ends, last, seq
+        )
 
     def sign(self, done: int = 0, total: int | None = None, message: str | None = None) -> None:
         """Proof of life, now."""
@@ -148,9 +146,9 @@ class Beat:
     def position(self) -> Position:
         """Retries torn reads; of a worker that died while writing, takes what is there."""
         for _ in range(50):
-            raw = self._page[: _SEQ_AFTER + 8]
-            position = Position._make(_POSITION.unpack_from(raw))
-            if position.seq == _POSITION_SEQ.unpack_from(raw, _SEQ_AFTER)[0]:
+            *values, after = _POSITION.unpack(self._page[: _POSITION.size])
+            position = Position._make(values)
+            if position.seq == after:
                 return position
             time.sleep(0.0001)
         return position

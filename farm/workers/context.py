@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from farm.connector import Unit
+from farm.connector import Connector, Unit
+from farm.core.job import JobSpec, Launch
 from farm.workers.beat import Beat
+from farm.workers.spool import Writer
 from farm.workers.throttle import Throttle
 from farm.workers.vault import Vault
 
@@ -20,58 +24,52 @@ OptionsT = TypeVar("OptionsT", bound=BaseModel)
 LOG = logging.getLogger("connector")
 
 
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the jobs of one launch share at their worker."""
+
+    connector: type[Connector[Any]]
+    options: Any
+    launch: Launch
+    spool: Writer
+    beat: Beat
+    vault: Vault
+    throttle: Throttle
+    scratch: Path
+    """Where each attempt has a folder of its own, once it asks for it."""
+    cache: Path
+    max_bytes: int
+    """Most that one job may write."""
+    is_child: Callable[[], bool]
+    """Has a connector forked, and is this the child?"""
+
+
 class JobContext(Generic[OptionsT]):
     """One job's context."""
 
-    __slots__ = (
-        "_ahead",
-        "_beat",
-        "_cache",
-        "_made",
-        "_scratch",
-        "_throttle",
-        "_vault",
-        "held",
-        "log",
-        "memory_bytes",
-        "options",
-        "paths",
-        "saw_stop",
-        "source",
-        "timeout_s",
-    )
+    __slots__ = ("_desk", "_job", "_made", "held", "log", "options", "paths", "saw_stop")
 
-    def __init__(
-        self,
-        options: OptionsT,
-        source: str,
-        beat: Beat,
-        *,
-        scratch: Path,
-        cache: Path,
-        vault: Vault,
-        throttle: Throttle,
-        memory_bytes: int,
-        timeout_s: float,
-        held: str = "",
-        paths: list[str] | None = None,
-        ahead: Callable[[], Iterator[Unit]] = lambda: iter(()),
-    ) -> None:
-        self.options = options
-        self.source = source
+    def __init__(self, desk: Desk, job: JobSpec, payload: dict[str, Any]) -> None:
+        self.options: OptionsT = desk.options
         self.log = LOG
-        self.held = held
-        self.paths = paths
-        self.memory_bytes = memory_bytes
-        self.timeout_s = timeout_s
+        self.held: str = payload.get("held") or ""
+        self.paths: list[str] | None = payload.get("paths")
         self.saw_stop = False
-        self._ahead = ahead
-        self._beat = beat
-        self._cache = cache
+        self._desk = desk
+        self._job = job
         self._made = False
-        self._scratch = scratch
-        self._throttle = throttle
-        self._vault = vault
+
+    @property
+    def source(self) -> str:
+        return self._desk.launch.source
+
+    @property
+    def memory_bytes(self) -> int:
+        return self._desk.launch.limits.memory_bytes
+
+    @property
+    def timeout_s(self) -> float:
+        return self._desk.launch.limits.timeout_s
 
     @property
     def scratch(self) -> Path:
@@ -81,35 +79,52 @@ class JobContext(Generic[OptionsT]):
         return self._scratch
 
     @property
+    def _scratch(self) -> Path:
+        return self._desk.scratch / str(self._job.attempt_id)
+
+    @property
     def cache(self) -> Path:
-        self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return self._cache
+        self._desk.cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._desk.cache
 
     @property
     def ahead(self) -> Iterator[Unit]:
-        return self._ahead()
+        jobs = self._desk.launch.jobs
+        return (unit_of(job, payload_of(job)) for job in jobs[jobs.index(self._job) + 1 :])
 
     @property
     def stop_requested(self) -> bool:
-        if self._beat.stop:
+        if self._desk.beat.stop:
             self.saw_stop = True
             return True
         return False
 
     def secret(self, name: str) -> str:
-        return self._vault.secret(name)
+        return self._desk.vault.secret(name)
 
     def throttle(self) -> bool:
-        return self._throttle.wait(self._beat.sign, lambda: self.stop_requested)
+        return self._desk.throttle.wait(self._desk.beat.sign, lambda: self.stop_requested)
 
     def progress(self, done: int = 0, total: int | None = None, message: str = "") -> None:
-        self._beat.sign(done, total, self._vault.redact(message) if message else "")
+        self._desk.beat.sign(done, total, self.redact(message) if message else "")
 
     def redact(self, text: str) -> str:
         """The text without secrets: for what a job says on a way of its own."""
-        return self._vault.redact(text)
+        return self._desk.vault.redact(text)
 
     def close(self) -> None:
         """Remove the scratch folder, where there is one."""
         if self._made:
             shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def payload_of(job: JobSpec) -> dict[str, Any]:
+    """Written by the farm: there are no spaces around it, which to look for would take half of the time."""
+    return _decode(job.payload)[0] or {}
+
+
+def unit_of(job: JobSpec, payload: dict[str, Any]) -> Unit:
+    return Unit(job.key, job.version, payload.get("data") or {}, payload.get("uri") or "")
+
+
+_decode = json.JSONDecoder().raw_decode

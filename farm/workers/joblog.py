@@ -17,7 +17,7 @@ KEPT_BYTES = 8 * 1024
 
 def restart() -> None:
     """In the worker, before a job."""
-    if os.fstat(2).st_size:
+    if os.lseek(2, 0, os.SEEK_END):
         os.ftruncate(2, 0)
 
 

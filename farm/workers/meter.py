@@ -10,16 +10,20 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import time
 from dataclasses import dataclass
 
 from farm.workers import proc
 
 SLACK_BYTES = 64 * 1024 * 1024
 """What RLIMIT_DATA leaves above the cap: it counts address space (thread stacks, say), touched or not."""
+LIMIT_S = 0.01
+"""How long jobs that are shorter share a limit before it is worked out anew. What a job leaves behind counts on both
+sides of it, so that only address space which nobody touches would move it."""
 
 
 class Meter:
-    """In the worker: one job after the other."""
+    """In the worker: one job after the other, each measured from where the one before it was (`lap`)."""
 
     def __init__(self) -> None:
         self._clear: int | None = None
@@ -29,6 +33,24 @@ class Meter:
         with contextlib.suppress(OSError):
             self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         self._hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        self.begin(0)
+
+    def begin(self, memory_bytes: int) -> None:
+        """Before a launch, whose jobs may each take so much memory (0: any)."""
+        self._memory_bytes = memory_bytes
+        self._soft, self._soft_until = self._hard, 0.0
+        self.started, self.started_cpu_s = time.monotonic(), self._used()[0]
+
+    def lap(self) -> tuple[float, float, int]:
+        """A job's wall and CPU seconds, and its peak of resident bytes since `reset_peak`.
+
+        The next one's count from here, so that what lies between two jobs is measured, too.
+        """
+        cpu_s, peak_bytes = self._used()
+        now = time.monotonic()
+        wall_s, took_s = now - self.started, cpu_s - self.started_cpu_s
+        self.started, self.started_cpu_s = now, cpu_s
+        return round(wall_s, 6), round(took_s, 6), peak_bytes
 
     def reset_peak(self) -> None:
         if self._clear is not None:
@@ -38,7 +60,7 @@ class Meter:
                 os.close(self._clear)
                 self._clear = None
 
-    def used(self) -> tuple[float, int]:
+    def _used(self) -> tuple[float, int]:
         """CPU seconds of this process and the children it waited for; peak resident bytes since the reset."""
         own = resource.getrusage(resource.RUSAGE_SELF)
         below = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -48,15 +70,22 @@ class Meter:
     def resident_bytes(self) -> int:
         return self._memory()[0]
 
-    def limit(self, memory_bytes: int) -> None:
+    def limit(self) -> None:
         """Soft RLIMIT_DATA: an allocation past the cap raises MemoryError at the line that asked for it."""
-        resident, data = self._memory()
-        if data and memory_bytes > 0:
-            soft = data + max(memory_bytes - resident, 0) + SLACK_BYTES
-            self._set(soft if self._hard == resource.RLIM_INFINITY else min(soft, self._hard))
+        if self._memory_bytes > 0:
+            if self.started >= self._soft_until:
+                self._soft, self._soft_until = self._limit(), self.started + LIMIT_S
+            self._set(self._soft)
 
     def unlimit(self) -> None:
         self._set(self._hard)
+
+    def _limit(self) -> int:
+        resident, data = self._memory()
+        if not data:
+            return self._hard
+        soft = data + max(self._memory_bytes - resident, 0) + SLACK_BYTES
+        return soft if self._hard == resource.RLIM_INFINITY else min(soft, self._hard)
 
     def _memory(self) -> tuple[int, int]:
         """(resident, data) bytes."""
@@ -66,8 +95,10 @@ class Meter:
         return int(fields[1]) * proc.PAGE_BYTES, int(fields[5]) * proc.PAGE_BYTES
 
     def _set(self, soft: int) -> None:
-        with contextlib.suppress(ValueError, OSError):
+        try:  # noqa: SIM105 - twice a job, and `suppress` would cost more than the call itself
             resource.setrlimit(resource.RLIMIT_DATA, (soft, self._hard))
+        except (ValueError, OSError):
+            pass
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,42 +78,34 @@ class Writer:
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._written = os.fstat(self._fd).st_size
-        self._chunk: list[bytes] = []
-        self._held = 0
+        self._chunk = bytearray()
         self.last_end = -1
         self.ends = 0
 
     @property
     def offset(self) -> int:
-        return self._written + self._held
+        return self._written + len(self._chunk)
 
     def line(self, raw: bytes) -> None:
-        self._chunk.append(raw)
-        self._held += len(raw)
-        if self._held >= FLUSH_BYTES:
+        self._chunk += raw
+        if len(self._chunk) >= FLUSH_BYTES:
             self.flush()
 
     def end(self, end: End) -> None:
         """Write the END line, and everything before it."""
         end.end, end.prev = self.offset, self.last_end
-        self._chunk.append(_encoder.encode(end))
-        self._chunk.append(b"\n")
-        self._held += len(self._chunk[-2]) + 1
+        _encoder.encode_into(end, self._chunk, -1)
+        self._chunk += b"\n"
         self.flush()
         self.last_end = end.end
         self.ends += 1
 
     def flush(self) -> None:
-        if not self._chunk:
-            return
-        data = memoryview(b"".join(self._chunk))
-        self._chunk.clear()
-        self._held = 0
         try:
-            while data:
-                n = os.write(self._fd, data)
+            while self._chunk:
+                n = os.write(self._fd, self._chunk)
                 self._written += n
-                data = data[n:]
+                del self._chunk[:n]
         except OSError as error:
             raise SpoolFull(error.strerror or str(error)) from error
 

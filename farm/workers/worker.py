@@ -22,6 +22,7 @@ from farm.core.job import JobSpec, Launch, Outcome
 from farm.workers import fault, joblog, reaper, seat
 from farm.workers.attempt import Attempt
 from farm.workers.beat import NOWHERE, Beat
+from farm.workers.context import Desk
 from farm.workers.meter import Meter
 from farm.workers.spool import End, SpoolFull, Writer
 from farm.workers.throttle import Throttle
@@ -76,26 +77,30 @@ class Worker:
         self.forked = False
         self._loaded: tuple[str, type[Connector[Any]]] | None = None
         self._options: tuple[str, str, Any] = ("", "", None)
+        self._desk: Desk | None = None
         os.register_at_fork(after_in_child=self._is_child)
         self.beat.at(0, NOWHERE, time.monotonic(), time.time(), 0.0, 0, -1)  # born
 
     def launch(self, launch: Launch) -> Envelope:
         spool = Writer(Path(self.seat.home, "spool", f"{launch.id}.jsonl"))
         envelope = Envelope(launch.id)
-        cpu_s, _ = self.meter.used()
-        self.beat.at(launch.id, NOWHERE, time.monotonic(), time.time(), cpu_s, 0, -1)
         self._renice(launch.limits.nice)
+        self.meter.begin(launch.limits.memory_bytes)
+        self._stand(launch, NOWHERE, spool)
+        nth = NOWHERE
         try:
-            throttle = self._throttle(launch)
             for index, job in enumerate(launch.jobs):
                 if self.beat.stop:
                     break
                 if not self.beat.skipped(index):
-                    doubtful = self._job(launch, index, job, spool, throttle)
+                    nth = index
+                    doubtful = self._job(launch, nth, job, spool)
                     envelope.doubtful = envelope.doubtful or doubtful
+            self._stand(launch, nth, spool)
         except SpoolFull as error:
             envelope.error = f"the spool could not be written: {error}"
         finally:
+            self._desk = None
             spool.close()
             joblog.restart()
         envelope.ends = spool.ends
@@ -104,34 +109,30 @@ class Worker:
         setproctitle(f"farm: cell {self.seat.cell}")
         return envelope
 
-    def _job(self, launch: Launch, index: int, job: JobSpec, spool: Writer, throttle: Throttle) -> str:
-        """Run one job and write its END line; returns why the process is in doubt after it, if it is."""
+    def _stand(self, launch: Launch, nth: int, spool: Writer) -> float:
+        """Tell the farm which job we are at, and how many have ended; returns the time of day."""
+        now = time.time()
+        self.beat.at(
+            launch.id, nth, self.meter.started, now, self.meter.started_cpu_s, spool.ends, spool.last_end
+        )
+        return now
+
+    def _job(self, launch: Launch, nth: int, job: JobSpec, spool: Writer) -> str:
+        """Run one job and write its END line; returns why the process is in doubt after it, if it is.
+
+        The page says that it has ended by saying where we stand next, which is the very next thing we do.
+        """
+        started_at = self._stand(launch, nth, spool)
         joblog.restart()
         self.meter.reset_peak()
-        cpu_s, _ = self.meter.used()
-        started, started_at = time.monotonic(), time.time()
-        self.beat.at(launch.id, index, started, started_at, cpu_s, spool.ends, spool.last_end)
         setproctitle(f"farm: {_plain(launch.connector)} job {job.job_id}")
-        self.meter.limit(launch.limits.memory_bytes)
+        self.meter.limit()
         end = End(job.job_id, job.attempt_id, Outcome.SUCCEEDED, started_at=started_at, start=spool.offset)
         connector: type[Connector[Any]] | None = None
         doubtful = ""
         try:
             connector = self._connector(launch.connector)
-            attempt = Attempt(
-                connector,
-                self._options_of(launch, connector),
-                launch,
-                job,
-                spool=spool,
-                beat=self.beat,
-                vault=self.vault,
-                throttle=throttle,
-                scratch=self.seat.scratch / str(job.attempt_id),
-                cache=self.seat.cache_of(launch.source),
-                max_bytes=self.seat.spool_max_bytes,
-                is_child=lambda: self.forked,
-            )
+            attempt = Attempt(self._desk_of(launch, connector, spool), job)
             end.outcome, end.message = attempt.run()
             end.items = attempt.items
         except SpoolFull:
@@ -143,12 +144,28 @@ class Worker:
         self._leave_if_child()
         self.meter.unlimit()
         self._end_children()
-        used_s, end.memory_peak_bytes = self.meter.used()
-        end.cpu_s = round(used_s - cpu_s, 6)
-        end.wall_s = round(time.monotonic() - started, 6)
+        end.wall_s, end.cpu_s, end.memory_peak_bytes = self.meter.lap()
         spool.end(end)
-        self.beat.at(launch.id, index, started, started_at, cpu_s, spool.ends, spool.last_end)
         return doubtful
+
+    def _desk_of(self, launch: Launch, connector: type[Connector[Any]], spool: Writer) -> Desk:
+        """Made by the first job of a launch that comes so far, for all of them."""
+        if self._desk is None:
+            limits = launch.limits
+            self._desk = Desk(
+                connector,
+                self._options_of(launch, connector),
+                launch,
+                spool,
+                self.beat,
+                self.vault,
+                Throttle.of(Path(self.seat.home), launch.source, limits.requests_per_s, limits.burst),
+                scratch=self.seat.scratch,
+                cache=self.seat.cache_of(launch.source),
+                max_bytes=self.seat.spool_max_bytes,
+                is_child=lambda: self.forked,
+            )
+        return self._desk
 
     def _blame(self, end: End, error: BaseException, connector: type | None) -> str:
         found = fault.classed(error)
@@ -174,10 +191,6 @@ class Worker:
             options = connector.Options.model_validate_json(launch.options or "{}")
             self._options = (launch.connector, launch.options, options)
         return self._options[2]
-
-    def _throttle(self, launch: Launch) -> Throttle:
-        limits = launch.limits
-        return Throttle.of(Path(self.seat.home), launch.source, limits.requests_per_s, limits.burst)
 
     def _renice(self, nice: int) -> None:
         if os.getpriority(os.PRIO_PROCESS, 0) != nice:

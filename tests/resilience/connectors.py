@@ -197,7 +197,7 @@ def _die_writing(kind: str, told: _Told) -> None:
     real = spool.Writer.flush
 
     def flush(self: Any) -> None:
-        data = b"".join(self._chunk)
+        data = bytes(self._chunk)
         content = data.find(b'{"type":"END"')
         if kind == "ended":
             real(self)

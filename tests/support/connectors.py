@@ -71,6 +71,16 @@ class Noop(Misbehaving):
         return iter(())
 
 
+class Page(Misbehaving):
+    """A page of text for every unit, at hand already."""
+
+    name = "page"
+    text: ClassVar[str] = ("the farm reads what it is given " * 128)[:4096]
+
+    def extract(self, ctx: Any, unit: Unit) -> Iterator[Item]:
+        yield Document(key=unit.key, text=self.text, title=unit.key)
+
+
 class Sleeps(Misbehaving):
     """Takes its time at every unit."""
 
