@@ -175,7 +175,7 @@ def _land(store: Path, some: _Spooled, found: Measured) -> None:
                 results = lander.poll()
                 landed += len(results)
                 new += sum(result.new for result, _ in results)
-        landing_s = _cpu_s(lander) - before_s
+        landing_s, gathered = _cpu_s(lander) - before_s, batches
     finally:
         lander.close()
     if new != len(some.entries):
@@ -185,7 +185,7 @@ def _land(store: Path, some: _Spooled, found: Measured) -> None:
     size = some.text_bytes / 1e6
     found["mb_per_s"].append(size / effort.wall_s)
     found["mb_per_cpu_s"].append(size / landing_s)
-    found["documents_per_batch"].append(landed / batches)
+    found["documents_per_batch"].append(landed / gathered)
     found["others_cores"].append(effort.others_cores)
 
 

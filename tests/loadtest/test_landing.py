@@ -32,8 +32,8 @@ def test_the_figures_belong_together(record: Record) -> None:
     for name in ("alone", "searched"):
         wall, cpu = found[f"landing.{name}.mb_per_s"], found[f"landing.{name}.mb_per_cpu_s"]
         assert len(wall) == len(cpu) == TINY["rounds"]
-        assert all(0 < by_clock <= by_cpu * 1.02 for by_clock, by_cpu in zip(wall, cpu, strict=True))
-        assert all(1 <= n <= 600 for n in found[f"landing.{name}.documents_per_batch"])
+        assert all(0 < by_clock <= by_cpu * 1.2 for by_clock, by_cpu in zip(wall, cpu, strict=True))
+        assert all(1 < n <= TINY["documents"] for n in found[f"landing.{name}.documents_per_batch"])
     alone, searched = (
         report.build(record)["figures"][f"landing.{n}.mb_per_cpu_s"] for n in ("alone", "searched")
     )
