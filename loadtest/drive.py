@@ -18,6 +18,7 @@ from typing import Any
 
 from loadtest import probes
 from loadtest.farmhouse import Farmhouse, until
+from loadtest.landing import landing_rates
 from loadtest.material import files
 from loadtest.record import Writer
 from loadtest.scenario import Scenario, Source
@@ -37,6 +38,8 @@ def drive(scenario: Scenario, path: Path) -> Path:
     with Writer(path) as record, tempfile.TemporaryDirectory(prefix="loadtest-") as folder:
         record("meta", scenario=scenario.model_dump(mode="json"), machine=machine(), at=time.time())
         record.all("figure", probes.without_farm(scenario.probes, Path(folder)))
+        if scenario.probes.landing:
+            record.all("figure", landing_rates(Path(folder) / "landing", scenario.probes.landing))
         if scenario.sources:
             _Drive(scenario, record, Path(folder)).run()
     return path

@@ -176,6 +176,20 @@ class Source(_Table):
         return {name: value for name, value in data.items() if value}
 
 
+class LandingProbe(_Table):
+    """The landing thread with a backlog, alone and beside searches in turns."""
+
+    held: int = Field(default=50_000, ge=1)
+    """Documents that the store has before."""
+    documents: int = Field(default=12_000, ge=1)
+    """To land in each round."""
+    document_bytes: int = Field(default=3_000, ge=1)
+    rounds: int = Field(default=4, ge=1)
+    """Of each."""
+    searches_per_s: float = Field(default=25.0, gt=0)
+    """Of all kinds together."""
+
+
 class Probes(_Table):
     """What is measured beside the jobs."""
 
@@ -188,6 +202,7 @@ class Probes(_Table):
     depth: list[int] = []
     """Depths of the queue at which whole farms are compared, in turn."""
     rounds: int = 5
+    landing: LandingProbe | None = None
     status: bool = True
     """Ask the farm for its status every second."""
 

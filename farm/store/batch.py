@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from farm.connector import (
@@ -23,7 +23,15 @@ from farm.lines import Malformed, clean
 from farm.store.documents import Documents
 from farm.store.entry import Entry, json_text
 from farm.store.landing import Landed, Landing
-from farm.store.notes import is_stale, keep_unit, note_cursor, note_landing, note_unit, recall
+from farm.store.notes import (
+    keep_unit,
+    landed_before,
+    note_cursor,
+    note_landings,
+    note_units,
+    overtaken_among,
+    recall,
+)
 from farm.store.records import Records
 from farm.store.units import Listing
 
@@ -31,8 +39,8 @@ from farm.store.units import Listing
 class Batch:
     """One transaction's worth of landings.
 
-    Extracts are read one after the other and settled together, so that many small ones share their
-    statements. A discover, or whatever touches the same unit twice, waits until the others are settled.
+    Extracts that follow each other are read one after the other and settled together, so that many small ones share
+    their statements. A discover, or whatever touches the same unit twice, waits until the others are settled.
     """
 
     def __init__(self, db: sqlite3.Connection, now: float) -> None:
@@ -40,50 +48,48 @@ class Batch:
         self._now = now
         self._documents = Documents(db, now)
         self._records = Records(db, now)
-        self._open: list[Entry] = []
-        self._touched: set[tuple[str, str] | int] = set()
 
     def land(self, batch: Sequence[Landing]) -> list[Landed]:
         """Land all of them in order."""
-        landed: list[Entry | Landed] = []
-        for landing in batch:
-            landed.append(self._land_one(landing))
-        self._settle()
-        return [one.landed() if isinstance(one, Entry) else one for one in landed]
+        landed: list[Landed] = []
+        for group in _groups(map(_clean, batch)):
+            if group[0].stage is Stage.DISCOVER:
+                landed.append(self._land_discover(group[0]))
+            else:
+                landed += self._land_extracts(group)
+        return landed
 
-    def _land_one(self, landing: Landing) -> Entry | Landed:
-        landing = _clean(landing)
-        unit = (landing.source, landing.key)
-        if landing.stage is Stage.DISCOVER or unit in self._touched or landing.attempt_id in self._touched:
-            self._settle()
-        before = self._landed_before(landing)
-        if before is not None:
-            return before
+    def _land_discover(self, landing: Landing) -> Landed:
         entry = Entry(landing)
-        if landing.stage is Stage.DISCOVER:
-            self._read_discover(entry)
-            self._settle_discover(entry)
-        elif is_stale(self._db, landing):
-            entry.stale = True
-            note_landing(self._db, entry, self._now)
-        else:
-            self._read_extract(entry)
-            self._touched |= {unit, landing.attempt_id}
-            self._open.append(entry)
-        return entry
+        if recall(self._db, entry):
+            return self._landed_before(entry)
+        self._read_discover(entry)
+        self._settle_discover(entry)
+        return entry.landed()
 
-    def _landed_before(self, landing: Landing) -> Landed | None:
-        entry = Entry(landing)
-        if not recall(self._db, entry):
-            return None
-        if landing.stage is Stage.DISCOVER:
-            listing = Listing(self._db, entry, self._now)
-            for line in landing.lines:
-                if isinstance(line, Unit | Gone) and line.key:
-                    listing.add(line)
-                elif isinstance(line, ListingLine):
-                    entry.unread = [clean(prefix) for prefix in line.unread]
-            listing.name_children()
+    def _land_extracts(self, group: Sequence[Landing]) -> list[Landed]:
+        """Of units that differ."""
+        before, overtaken = landed_before(self._db, group), overtaken_among(self._db, group)
+        entries = [Entry(landing) for landing in group]
+        for entry in entries:
+            if entry.fence in before:
+                recall(self._db, entry)
+            elif entry.fence in overtaken:
+                entry.stale = True
+            else:
+                self._read_extract(entry)
+        self._settle([entry for entry in entries if entry.fence not in before])
+        return [replace(entry.landed(), repeated=entry.fence in before) for entry in entries]
+
+    def _landed_before(self, entry: Entry) -> Landed:
+        """A listing names its children again, for whoever crashed before hearing of them."""
+        listing = Listing(self._db, entry, self._now)
+        for line in entry.landing.lines:
+            if isinstance(line, Unit | Gone) and line.key:
+                listing.add(line)
+            elif isinstance(line, ListingLine):
+                entry.unread = [clean(prefix) for prefix in line.unread]
+        listing.name_children()
         return replace(entry.landed(), repeated=True)
 
     def _read_extract(self, entry: Entry) -> None:
@@ -157,28 +163,27 @@ class Batch:
         self._documents.flush()
         self._records.flush()
 
-    def _settle(self) -> None:
-        """Finish the extracts that have been read."""
+    def _settle(self, entries: Sequence[Entry]) -> None:
+        """Finish these extracts."""
         self._flush()
-        for entry in self._open:
+        whole = [entry for entry in entries if not (entry.stale or entry.landing.partial)]
+        for entry in whole:
             if entry.unchanged_unit:
                 keep_unit(self._db, entry, self._now)
-            elif not entry.landing.partial:
-                self._documents.bury_unit(entry)
-                self._records.bury_unit(entry)
-                note_unit(self._db, entry, self._now)
-            note_landing(self._db, entry, self._now)
-        self._open.clear()
-        self._touched.clear()
+        read = [entry for entry in whole if not entry.unchanged_unit]
+        self._documents.bury_rest(read)
+        self._records.bury_rest(read)
+        note_units(self._db, read, self._now)
+        note_landings(self._db, entries, self._now)
 
     def _settle_discover(self, entry: Entry) -> None:
         # Of what discover lands itself nobody knows where it was found: while some is unread, none of it is gone.
         if entry.complete and not entry.unread:
-            self._documents.bury_unit(entry)
+            self._documents.bury_rest([entry])
             self._bury_records(entry)
         if entry.state is not None:
             note_cursor(self._db, entry, entry.state, self._now)
-        note_landing(self._db, entry, self._now)
+        note_landings(self._db, [entry], self._now)
 
     def _bury_records(self, entry: Entry) -> None:
         """Of the streams this listing spoke of, what it did not give; it may know nothing of the others."""
@@ -188,6 +193,25 @@ class Batch:
             (entry.landing.source, entry.fence, json_text(sorted(entry.streams))),
         ).fetchall()
         self._records.bury([row[0] for row in found], entry)
+
+
+def _groups(batch: Iterable[Landing]) -> Iterator[list[Landing]]:
+    """In order: each discover by itself, and extracts as long as no unit and no attempt comes twice."""
+    group: list[Landing] = []
+    touched: set[tuple[str, str] | int] = set()
+    for landing in batch:
+        own: set[tuple[str, str] | int] = {(landing.source, landing.key), landing.attempt_id}
+        discover = landing.stage is Stage.DISCOVER
+        if group and (discover or touched & own):
+            yield group
+            group, touched = [], set()
+        if discover:
+            yield [landing]
+        else:
+            group.append(landing)
+            touched |= own
+    if group:
+        yield group
 
 
 def _clean(landing: Landing) -> Landing:

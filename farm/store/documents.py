@@ -15,6 +15,7 @@ from typing import NamedTuple
 from farm.connector import Document
 from farm.lines import clean
 from farm.store.entry import Entry, json_text
+from farm.store.notes import left_behind
 from farm.store.outbox import note_documents
 from farm.store.row import COLUMNS, Row, document_id, row_of
 
@@ -99,19 +100,10 @@ class Documents:
             note_documents(self._db, "delete", chunk, self._now)
         entry.deleted += len(ids)
 
-    def bury_unit(self, entry: Entry) -> None:
-        """Make tombstones of what this entry's unit held and no longer gives."""
-        self.bury(
-            [
-                row[0]
-                for row in self._db.execute(
-                    "SELECT id FROM document"
-                    " WHERE source = ? AND unit = ? AND deleted_at IS NULL AND fence < ?",
-                    (entry.landing.source, entry.unit, entry.fence),
-                )
-            ],
-            entry,
-        )
+    def bury_rest(self, entries: Sequence[Entry]) -> None:
+        """Make tombstones of what these entries' units held and no longer give."""
+        for entry, ids in left_behind(self._db, "document", entries):
+            self.bury(ids, entry)
 
     def erase(self, ids: Sequence[int]) -> None:
         """Remove these rows without a trace but the outbox's."""

@@ -17,6 +17,7 @@ import msgspec
 from farm.connector import Record, Schema
 from farm.lines import clean
 from farm.store.entry import Entry, json_text
+from farm.store.notes import left_behind
 from farm.store.outbox import note_moved_records, note_records
 
 CHUNK_BYTES = 8 * 1024 * 1024
@@ -141,19 +142,10 @@ class Records:
         note_records(self._db, "delete", found, self._now)
         entry.deleted += len(ids)
 
-    def bury_unit(self, entry: Entry) -> None:
-        """Make tombstones of what this entry's unit held and no longer gives."""
-        self.bury(
-            [
-                row[0]
-                for row in self._db.execute(
-                    "SELECT id FROM record"
-                    " WHERE source = ? AND unit = ? AND deleted_at IS NULL AND fence < ?",
-                    (entry.landing.source, entry.unit, entry.fence),
-                )
-            ],
-            entry,
-        )
+    def bury_rest(self, entries: Sequence[Entry]) -> None:
+        """Make tombstones of what these entries' units held and no longer give."""
+        for entry, ids in left_behind(self._db, "record", entries):
+            self.bury(ids, entry)
 
     def move(self, entry: Entry, keys: Mapping[str, str]) -> None:
         """Units have new keys: their records go along, and what names these units names them as they are now.

@@ -7,17 +7,21 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from farm.sqlite import open_reader
-from farm.store.query import expression, terms
+from farm.store.query import Term, expression, terms
 from farm.store.snippet import excerpt
 
 LONG_BYTES = 128 * 1024
 """A longer text is not given to FTS5's snippet, which takes 30 ms for each megabyte."""
 WINDOW_BYTES = 64 * 1024
 WINDOWS = 8
+RANKED = 5_000
+"""Of the documents that match at most so many are ranked, those that came in last: bm25 takes a second for a million
+documents with a common word, and without a bound its time grows with the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,8 @@ class Hit:
     title: str
     snippet: str
     score: float
+    ranked_among: int | None = None
+    """Best among so many, as more match: those that came in last. None: the best of all that match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,33 +90,74 @@ def search(
     limit: int = 20,
     offset: int = 0,
     mark: tuple[str, str] = ("", ""),
+    ranked: int = RANKED,
 ) -> list[Hit]:
-    """The documents that match, best first; `mark` is put around the words found in a snippet."""
+    """The documents that match, best first; `mark` is put around the words found in a snippet.
+
+    Where more than `ranked` match, that many are ranked, those that came in last. The others follow them, newest
+    first, so that pages never show one twice.
+    """
     match = expression(query)
     if not match or limit <= 0:
         return []
     wanted = [term for term in terms(query) if not term.excluded]
-    with _reading(store) as db:
-        rows = db.execute(
-            "SELECT d.id, d.doc_id, d.source, d.uri, d.title, f.rank,"
-            " iif(d.bytes <= ?, snippet(document_fts, 1, ?, ?, '…', 24), NULL)"
-            " FROM document_fts AS f CROSS JOIN document AS d ON d.id = f.rowid"
-            " WHERE document_fts MATCH ? AND (? IS NULL OR d.source = ?) ORDER BY f.rank LIMIT ? OFFSET ?",
-            (LONG_BYTES, *mark, match, source, source, limit, max(offset, 0)),
-        ).fetchall()
-        return [
-            Hit(
-                doc_id=doc_id,
-                source=of,
-                uri=uri,
-                title=title,
-                snippet=excerpt(_windows(db, id_), wanted, mark)
-                if found is None
-                else " ".join(found.split()),
-                score=score,
-            )
-            for id_, doc_id, of, uri, title, score, found in rows
-        ]
+    with _reading(store) as db, _at_one_moment(db):
+        page, among = _best(db, match, source, limit, max(offset, 0), ranked)
+        return _hits(db, match, page, among, wanted, mark)
+
+
+def _best(
+    db: sqlite3.Connection, match: str, source: str | None, limit: int, offset: int, ranked: int
+) -> tuple[dict[int, float], int | None]:
+    """A page of what matches: ids and scores, the best first; and among how many, if not all of them.
+
+    FTS5 gives the newest first without sorting. It counts how many rows have each word, which is quick; to score
+    each of them is not.
+    """
+    matches = "SELECT rowid, rank FROM document_fts WHERE document_fts MATCH :match"
+    if source is not None:
+        matches += " AND +rowid IN (SELECT id FROM document WHERE source = :source)"
+    given: dict[str, object] = {"match": match, "source": source, "most": ranked + 1}
+    newest = db.execute(f"{matches} ORDER BY rowid DESC LIMIT :most", given).fetchall()
+    if len(newest) <= ranked:
+        return dict(sorted(newest, key=itemgetter(1))[offset : offset + limit]), None
+    oldest, _ = newest.pop()
+    page = sorted(newest, key=itemgetter(1))[offset : offset + limit]
+    if len(page) < limit:
+        given |= {"oldest": oldest, "rest": limit - len(page), "skipped": max(offset - ranked, 0)}
+        page += db.execute(
+            f"{matches} AND rowid <= :oldest ORDER BY rowid DESC LIMIT :rest OFFSET :skipped", given
+        )
+    return dict(page), ranked
+
+
+def _hits(
+    db: sqlite3.Connection,
+    match: str,
+    page: dict[int, float],
+    among: int | None,
+    wanted: list[Term],
+    mark: tuple[str, str],
+) -> list[Hit]:
+    """What is shown of these documents, in their order.
+
+    FTS5 goes straight to each of them; but where a beginning is looked for, it would put together anew for each what
+    all the words that begin so have, so then it goes through all between the first and the last.
+    """
+    if not page:
+        return []
+    found, through = {}, "+" if any(term.prefix for term in wanted) else ""
+    for id_, doc_id, source, uri, title, snippet in db.execute(
+        "SELECT d.id, d.doc_id, d.source, d.uri, d.title,"
+        " iif(d.bytes <= ?, snippet(document_fts, 1, ?, ?, '…', 24), NULL)"
+        " FROM document_fts AS f CROSS JOIN document AS d ON d.id = f.rowid"
+        " WHERE document_fts MATCH ? AND f.rowid BETWEEN ? AND ?"
+        f" AND {through}f.rowid IN (SELECT value FROM json_each(?))",
+        (LONG_BYTES, *mark, match, min(page), max(page), json.dumps(list(page))),
+    ):
+        shown = excerpt(_windows(db, id_), wanted, mark) if snippet is None else " ".join(snippet.split())
+        found[id_] = Hit(doc_id, source, uri, title, shown, page[id_], among)
+    return [found[id_] for id_ in page]
 
 
 def documents(
@@ -203,6 +250,19 @@ def _reading(store: sqlite3.Connection | Path) -> Iterator[sqlite3.Connection]:
         yield db
     finally:
         db.close()
+
+
+@contextmanager
+def _at_one_moment(db: sqlite3.Connection) -> Iterator[None]:
+    """Several reads see one state of the store."""
+    if db.in_transaction:
+        yield
+        return
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        db.execute("COMMIT")
 
 
 def _windows(db: sqlite3.Connection, id_: int) -> Iterator[str]:

@@ -13,8 +13,12 @@ import pytest
 
 from farm import control
 from farm import home as homes
-from farm.core.job import Ending, Event, Outcome
+from farm.connector import Document
+from farm.core.job import Ending, Event, Outcome, Stage
 from farm.ledger.ledger import Ledger
+from farm.store.landing import Landing
+from farm.store.search import RANKED
+from farm.store.store import Store
 from tests.cli.world import Farm, Jobs, write_config
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -263,6 +267,23 @@ def test_empty_lists_are_empty_arrays_and_a_word_to_people(farm: Farm, tmp_path:
         ran = farm(*noun)
         assert (ran.code, ran.out) == (0, "")
         assert ran.err
+
+
+def test_a_search_says_when_it_ranked_only_the_newest_matches(farm: Farm, tmp_path: Path) -> None:
+    write_config(farm.home, tmp_path / "notes")
+    with Store.open(farm.home / homes.STORE) as store:
+        landings = [
+            Landing("notes", n, n, Stage.EXTRACT, [Document(f"{n}", "the same", title=f"{n}")], f"{n}", "1")
+            for n in range(1, RANKED + 2)
+        ]
+        store.land(landings[:-1])
+        assert {hit["ranked_among"] for hit in farm("search", "same", "--format", "json").json} == {None}
+        assert "documents match" not in farm("search", "same").err
+        store.land(landings[-1:])
+    assert {hit["ranked_among"] for hit in farm("search", "same", "--format", "json").json} == {RANKED}
+    ran = farm("search", "same", "--limit", "1")
+    assert ran.out.startswith(f"{RANKED + 1}  [notes]")
+    assert "more than 5,000 documents match: the best of the 5,000 that came in last" in ran.err
 
 
 def test_reading_needs_a_farm_and_makes_none(farm: Farm) -> None:

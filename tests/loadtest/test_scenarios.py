@@ -61,6 +61,7 @@ def test_every_scenario_has_a_tiny_form_or_a_test_of_its_own():
         "noop",
         "idle",
         "deep",
+        "landing",
         "budget",
         "fairness",
         "weights",

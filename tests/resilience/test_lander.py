@@ -17,12 +17,35 @@ from farm.store.landing import Landing
 from tests.support.wait import until
 
 
-def entry(folder: Path) -> Entry:
-    path = folder / "1.jsonl"
-    path.write_bytes(encode(Document("a", text="some words")))
-    ending = Ending(1, 1, Outcome.SUCCEEDED, start=0, end=path.stat().st_size, items=1)
-    landing = Landing("notes", 1, 1, Stage.EXTRACT, spool.read(path, 0, ending.end), key="a", version="1")
+def entry(folder: Path, number: int = 1) -> Entry:
+    path = folder / f"{number}.jsonl"
+    path.write_bytes(encode(Document(f"a{number}", text="some words")))
+    ending = Ending(number, number, Outcome.SUCCEEDED, start=0, end=path.stat().st_size, items=1)
+    lines = spool.read(path, 0, ending.end)
+    landing = Landing("notes", number, number, Stage.EXTRACT, lines, key=f"a{number}", version="1")
     return Entry(landing, ending, path)
+
+
+def test_what_waits_lands_together_as_far_as_a_batch_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landers, "BATCH_LANDINGS", 20)
+    batches: list[None] = []
+    lander = Lander(tmp_path / "store.db", wake=lambda: batches.append(None))
+    for number in range(1, 51):
+        lander.put(entry(tmp_path, number))
+    lander.start()
+    try:
+        landed: list[int] = []
+        until(lambda: landed.extend(result.job_id for result, _ in lander.poll()) or len(landed) == 50, 20)
+        assert landed == list(range(1, 51))
+        until(lambda: len(batches) == 3, 20)
+        lander.put(entry(tmp_path, 51))
+        ((alone, _),) = until(lander.poll, 20)
+        assert alone.new == 1
+        until(lambda: len(batches) == 4, 20)
+    finally:
+        lander.close()
 
 
 @pytest.mark.parametrize("shortage", [errno.EMFILE, errno.ENOMEM])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from farm.connector import Document
 from farm.sqlite import open_reader
 from farm.store.query import expression
-from farm.store.search import documents, holdings, search
+from farm.store.search import Hit, documents, holdings, search
 from farm.store.store import Store
 from tests.store.attempts import Attempts
 
@@ -88,6 +89,65 @@ def test_a_search_can_be_limited_to_a_source_and_read_in_pages(letters: Store) -
     pages = [search(letters.path, "dear", limit=1, offset=n)[0].doc_id for n in range(3)]
     assert pages == [hit.doc_id for hit in search(letters.path, "dear")]
     assert [row.key for row in documents(letters.path, source="notes", limit=2, offset=1)] == ["bob", "eve"]
+
+
+@pytest.fixture
+def many(store: Store, notes: Attempts) -> Store:
+    """Thirty documents with the same word, the oldest of them with most of it; every third of another source."""
+    other = Attempts(store, "other", first=1000)
+    for n in range(30):
+        (notes if n % 3 else other).hold(f"{n}", f"common words {'common ' * (30 - n)}", title=f"{n}")
+    notes.hold("rare", "a needle")
+    return store
+
+
+def titles(hits: list[Hit]) -> list[int]:
+    return [int(hit.title) for hit in hits]
+
+
+def test_of_very_many_matches_the_newest_are_ranked_and_the_others_follow(many: Store) -> None:
+    hits = search(many.path, "common", limit=100, ranked=10)
+    assert titles(hits[:10]) == list(range(20, 30))  # the best of the newest ten
+    assert titles(hits[10:]) == list(reversed(range(20)))
+    assert {hit.ranked_among for hit in hits} == {10}
+    assert all(hit.snippet and hit.score < 0 for hit in hits)
+
+
+@pytest.mark.parametrize("query", ["common", '"common words"', "common words -needle", "comm*"])
+@pytest.mark.parametrize("source", [None, "notes", "other"])
+@pytest.mark.parametrize("size", [3, 7])
+def test_pages_show_every_match_once_also_beyond_what_is_ranked(
+    many: Store, query: str, source: str | None, size: int
+) -> None:
+    whole = search(many.path, query, source=source, limit=100, ranked=8)
+    paged: list[Hit] = []
+    while page := search(many.path, query, source=source, limit=size, offset=len(paged), ranked=8):
+        assert len(page) == size or len(paged) + len(page) == len(whole)
+        paged += page
+    assert paged == whole
+    assert sorted(titles(whole)) == [
+        n for n in range(30) if source is None or (source == "notes") == bool(n % 3)
+    ]
+    assert {hit.ranked_among for hit in whole} == {8}
+
+
+def test_as_many_matches_as_are_ranked_are_all_ranked(many: Store) -> None:
+    hits = search(many.path, "common", limit=100, ranked=30)
+    assert titles(hits) == list(range(30))
+    assert {hit.ranked_among for hit in hits} == {None}
+    assert [hit.score for hit in hits] == sorted(hit.score for hit in hits)
+    assert [hit.ranked_among for hit in search(many.path, "common needle -words", ranked=1)] == []
+    assert [hit.ranked_among for hit in search(many.path, "needle", ranked=1)] == [None]
+
+
+def test_a_search_of_a_connection_leaves_no_transaction_open(many: Store) -> None:
+    with closing(open_reader(many.path)) as db:
+        assert search(db, "common", ranked=5)
+        assert not db.in_transaction
+        db.execute("BEGIN")
+        assert search(db, "common", ranked=5)
+        assert db.in_transaction
+        db.execute("COMMIT")
 
 
 def test_holdings_say_what_each_source_has(letters: Store, notes: Attempts) -> None:
