@@ -23,7 +23,7 @@ MAX_BYTES = 2 * 1024**3
 _WINDOW_BYTES = 128 * 1024
 
 
-class End(msgspec.Struct, tag="END", tag_field="type", omit_defaults=True):
+class End(msgspec.Struct, tag="END", tag_field="type", omit_defaults=True, gc=False):
     """How a job ended, as its worker saw it. Its own offset is `end`."""
 
     job: int
