@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -57,6 +57,7 @@ MIGRATIONS: dict[int, str] = {
 """SQL that brings the ledger from this version to the next."""
 
 
+_attempt_id = attrgetter("attempt_id")
 _STAGES = {stage.value: stage for stage in Stage}
 """By name: for thousands of rows, calling the enum takes longer than reading the row."""
 
@@ -310,13 +311,7 @@ class Ledger:
     def lease(self, job_ids: Sequence[int], *, cpu: float, memory_bytes: int) -> list[JobSpec]:
         """Give these jobs an attempt each, whose id is the fence; the first one's id is the launch's."""
         now, ids, first = self.clock(), _array(job_ids), self._next_id("attempt")
-        rows = self.connection.execute(
-            "SELECT id, state, run_id, stage, key, version, payload FROM job"
-            " WHERE id IN (SELECT value FROM json_each(?))",
-            (ids,),
-        ).fetchall()
-        moved = self.move(job_ids, Event.LEASE, found=rows, number="number + 1")
-        if len(moved) != len(job_ids):
+        if len(self.move(job_ids, Event.LEASE, number="number + 1")) != len(job_ids):
             raise IllegalTransition(None, Event.LEASE)
         self.connection.execute(
             "INSERT INTO attempt (id, job_id, number, launch_id, cpu, memory_bytes, started_at)"
@@ -328,11 +323,16 @@ class Ledger:
             "UPDATE task SET lease = ? + j.key, due_at = NULL FROM json_each(?) AS j WHERE task.id = j.value",
             (first, ids),
         )
-        row_of = {row[0]: row for row in rows}
-        specs = []
-        for attempt_id, job_id in enumerate(job_ids, first):
-            _, _, _, stage, key, version, payload = row_of[job_id]
-            specs.append(JobSpec(job_id, attempt_id, _STAGES[stage], key, version, payload))
+        rows = self.connection.execute(
+            "SELECT job.id, ? + j.key, stage, job.key, version, payload FROM json_each(?) AS j"
+            " CROSS JOIN job ON job.id = j.value",
+            (first, ids),
+        )
+        specs = [
+            JobSpec(i, a, _STAGES[stage], key, version, payload)
+            for i, a, stage, key, version, payload in rows
+        ]
+        specs.sort(key=_attempt_id)  # as they come, but SQLite does not promise it
         return specs
 
     # -- outcomes
@@ -346,13 +346,14 @@ class Ledger:
             if ending.exit is not None or ending.signal is not None or ending.evidence is not None:
                 self._keep_evidence(ending)
         for outcome, alike in by_outcome.items():
+            name = outcome.value
             self.connection.executemany(
                 "UPDATE attempt SET ended_at = ?, outcome = ?, wall_s = ?, cpu_s = ?, memory_peak_bytes = ?,"
                 " message = ?, started_at = coalesce(nullif(?, 0.0), started_at) WHERE id = ? AND outcome IS NULL",
                 [
                     (
                         now,
-                        outcome.value,
+                        name,
                         e.usage.wall_s,
                         e.usage.cpu_s,
                         e.usage.memory_peak_bytes,
@@ -429,7 +430,6 @@ class Ledger:
         job_ids: Iterable[int],
         event: Event,
         *,
-        found: Iterable[tuple[Any, ...]] | None = None,
         cause: str = "",
         actor: str = "farm",
         due_at: float | None = None,
@@ -446,24 +446,25 @@ class Ledger:
         """Move these jobs by this event; the ids that moved.
 
         An event that is illegal in a job's state raises IllegalTransition and changes nothing; with
-        `strict=False` such a job is passed over. `found`: the jobs' rows (id, state, run, …) from a caller who
-        has read them in this transaction. `attempts`, `deaths`, `losses`, `number` are SQL expressions
-        ("attempts + 1", "0").
+        `strict=False` such a job is passed over. `attempts`, `deaths`, `losses`, `number` are SQL
+        expressions ("attempts + 1", "0").
         """
         now = self.clock()
-        if found is None:
-            found = self.connection.execute(
-                "SELECT id, state, run_id FROM job WHERE id IN (SELECT value FROM json_each(?))",
-                (_array(job_ids),),
-            )
-        alike: dict[tuple[str, int], list[int]] = defaultdict(list)
-        for row in found:
-            alike[row[1], row[2]].append(row[0])
-        by_state: dict[State, list[int]] = defaultdict(list)
+        groups = self.connection.execute(
+            "SELECT state, run_id, count(*), json_group_array(id) FROM job"
+            " WHERE id IN (SELECT value FROM json_each(?)) GROUP BY state, run_id",
+            (_array(job_ids),),
+        ).fetchall()
+        by_state: dict[State, list[str]] = defaultdict(list)
         tallies: Counter[tuple[int, State]] = Counter()
         targets: dict[State, State] = {}
-        for (text, run_id), these_ids in alike.items():
-            state = State(text)
+        for (
+            name,
+            run_id,
+            n,
+            ids,
+        ) in groups:  # ids: as JSON, so that they need not pass through Python one by one
+            state = State(name)
             if state not in targets:
                 try:
                     targets[state] = move(state, event)
@@ -471,15 +472,16 @@ class Ledger:
                     if strict:
                         raise
                     continue
-            by_state[state] += these_ids
-            tallies[run_id, state] -= len(these_ids)
-            tallies[run_id, targets[state]] += len(these_ids)
+            by_state[state].append(ids[1:-1])
+            tallies[run_id, state] -= n
+            tallies[run_id, targets[state]] += n
         columns = {"outcome": outcome, "reason": reason, "message": message, "memory_bytes": memory_bytes}
         given = {name: value for name, value in columns.items() if value is not None}
         counters = {"attempts": attempts, "deaths": deaths, "losses": losses, "number": number}
         counted = [f"{name} = {expression}" for name, expression in counters.items() if expression]
-        for state, ids in by_state.items():
-            to, these = targets[state], _array(ids)
+        moved: list[int] = []
+        for state, some in by_state.items():
+            to, these = targets[state], f"[{','.join(some)}]"
             moves = {"state": to, "due_at": due_at, "updated_at": now, **given}
             if to in FINAL:
                 moves["finished_at"] = now
@@ -494,9 +496,10 @@ class Ledger:
                 (state, to, event, cause, actor, now, these),
             )
             self._keep_tickets(state, to, these, due_at)
+            moved += msgspec.json.decode(these)
         for (run_id, state), n in tallies.items():
             self._tally(run_id, state, n)
-        return [id_ for ids in by_state.values() for id_ in ids]
+        return moved
 
     def _keep_tickets(self, was: State, to: State, ids: str, due_at: float | None) -> None:
         if to in (State.RUNNING, State.FAILED):

@@ -132,7 +132,7 @@ def ends(path: Path, last: int, most: int) -> list[End]:
             newline = window.find(b"\n", last - low)
             if newline < 0:
                 break
-            end = _decoder.decode(memoryview(window)[last - low : newline])
+            end = _decoder.decode(window[last - low : newline])
             found.append(end)
             last = end.prev
     finally:
