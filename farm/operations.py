@@ -154,7 +154,7 @@ class Operations:
 
     def remove_source(self, name: str, *, actor: str, purge: bool = False) -> dict[str, Any]:
         """Cancel what it has open, forget its schedule; with `purge` its documents go too."""
-        ids = self._select("source = ? AND state NOT IN ('succeeded', 'cancelled')", (name,))
+        ids = self._select("source = ? AND finished_at IS NULL", (name,))
         changed = self._change(ids, Event.CANCEL, actor, cause="its source was removed")
         for table, column in (
             ("schedule", "source"),
@@ -180,13 +180,18 @@ class Operations:
     def cancel_jobs(
         self, *, actor: str, ids: Sequence[int] = (), all: bool = False, source: str | None = None
     ) -> Any:
-        return self._chosen(Event.CANCEL, ids, all, source, actor, "state NOT IN ('succeeded', 'cancelled')")
+        return self._chosen(Event.CANCEL, ids, all, source, actor, "finished_at IS NULL")
 
     def pause_jobs(
         self, *, actor: str, ids: Sequence[int] = (), all: bool = False, source: str | None = None
     ) -> Any:
         return self._chosen(
-            Event.PAUSE, ids, all, source, actor, "state IN ('pending', 'retrying', 'running')"
+            Event.PAUSE,
+            ids,
+            all,
+            source,
+            actor,
+            "finished_at IS NULL AND state IN ('pending', 'retrying', 'running')",
         )
 
     def resume_jobs(
@@ -198,7 +203,9 @@ class Operations:
         self, *, actor: str, ids: Sequence[int] = (), all: bool = False, source: str | None = None
     ) -> Any:
         """A fresh budget of attempts; the history stays."""
-        return self._chosen(Event.RETRY, ids, all, source, actor, "state IN ('quarantined', 'retrying')")
+        return self._chosen(
+            Event.RETRY, ids, all, source, actor, "(state = 'quarantined' OR state = 'retrying')"
+        )
 
     def discard_jobs(
         self, *, actor: str, ids: Sequence[int] = (), all: bool = False, source: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from msgspec.structs import astuple
@@ -33,8 +33,8 @@ class Source:
         self.virtual_s = 0.0
         self.served_s = 0.0
         self.samples: dict[Stage, deque[Sample]] = {stage: deque(maxlen=SAMPLES) for stage in Stage}
-        self.reservations: dict[Stage, Reservation] = {}
-        self._revise(Stage)
+        self._reservations: dict[Stage, Reservation] = {}
+        """Of stages that were not measured since."""
         self._unsaved: set[Stage] = set()
         """Stages measured since the ledger was told last."""
         self._fuse_unsaved = False
@@ -55,7 +55,7 @@ class Source:
             "SELECT stage, samples FROM usage WHERE source = ?", (name,)
         ):
             self.samples[Stage(stage)].extend(Sample(*sample) for sample in json.loads(samples))
-        self._revise(Stage)
+        self._reservations.clear()
 
     def save(self, ledger: Ledger) -> None:
         """In the caller's transaction; `saved` says that it is on disk."""
@@ -66,7 +66,7 @@ class Source:
             (name, self.virtual_s, self.served_s),
         )
         for stage in self._unsaved:
-            reservation = self.reservations[stage]
+            reservation = self.reservations()[stage]
             samples = [astuple(sample) for sample in self.samples[stage]]
             ledger.connection.execute(
                 "INSERT OR REPLACE INTO usage (source, stage, samples, memory_bytes, cpu, wall_s, updated_at)"
@@ -88,6 +88,8 @@ class Source:
 
     def hear(self, ending: Ending, now: float) -> None:
         """What this ending says about the other side; `keep_fuse` writes it down."""
+        if self.fuse is breaker.CLOSED and ending.outcome is Outcome.SUCCEEDED:
+            return  # nothing new
         fuse = breaker.after(
             self.fuse,
             ending.outcome,
@@ -156,14 +158,14 @@ class Source:
     def settle_in(self, settings: SourceSettings) -> None:
         """New settings; what was measured stays."""
         self.settings = settings
-        self._revise(Stage)
+        self._reservations.clear()
 
     def forget_usage(self) -> None:
         """Back to the declared profile."""
         for samples in self.samples.values():
             samples.clear()
         self._unsaved.clear()
-        self._revise(Stage)
+        self._reservations.clear()
 
     def measured(self, stage: Stage, endings: Sequence[Ending]) -> None:
         """Learn from what these attempts used."""
@@ -175,11 +177,14 @@ class Source:
         if samples:
             self.samples[stage].extend(samples)
             self._unsaved.add(stage)
-            self._revise([stage])
+            self._reservations.pop(stage, None)
 
-    def _revise(self, stages: Iterable[Stage]) -> None:
-        for stage in stages:
-            self.reservations[stage] = reserve(self.settings.profile, self.samples[stage])
+    def reservations(self) -> Mapping[Stage, Reservation]:
+        """What its next jobs are given: worked out when it is asked for, not for every launch that ends."""
+        for stage in Stage:
+            if stage not in self._reservations:
+                self._reservations[stage] = reserve(self.settings.profile, self.samples[stage])
+        return self._reservations
 
 
 def departed(name: str) -> SourceSettings:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 import msgspec
+from rich.console import Console
 
 from farm.errors import FarmError
 from loadtest import record, report, scenario
@@ -71,6 +72,22 @@ def sources(notes: int, files: int) -> None:
 
     for source, what, seconds, documents in measure(notes, files):
         click.echo(f"{source:<12} {what:<12} {seconds:8.2f} s   {documents:7,} documents")
+
+
+@main.command()
+@click.option("--jobs", default=40_000, help="No-op jobs of each layer in each turn.")
+@click.option("--repetitions", default=5, help="Turns of each.")
+@click.option("--out", type=click.Path(path_type=Path), default=OUT)
+def floor(jobs: int, repetitions: int, out: Path) -> None:
+    """What SQLite alone takes for a no-op job's rows, and what each layer of the farm process adds to it."""
+    from loadtest import floor as floors
+    from loadtest.drive import machine
+
+    turns = floors.measure(jobs, repetitions, Console(stderr=True))
+    found = floors.summary(turns)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "floor.json").write_text(json.dumps({"machine": machine(), "jobs": jobs, **found}, indent=2))
+    floors.show(found, console())
 
 
 @main.command("list")

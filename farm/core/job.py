@@ -122,7 +122,7 @@ class RunState(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """What one attempt used, as measured in and around its worker."""
 
     wall_s: float = 0.0
@@ -138,7 +138,7 @@ class Evidence(msgspec.Struct, frozen=True):
     versions: str = ""
 
 
-class JobSpec(msgspec.Struct, frozen=True):
+class JobSpec(msgspec.Struct, frozen=True, gc=False):
     """One job as its worker sees it. `attempt_id` is the fence: it only ever grows."""
 
     job_id: int
@@ -178,7 +178,7 @@ class Launch:
     cpu: float = 1.0
 
 
-class Ending(msgspec.Struct, frozen=True):
+class Ending(msgspec.Struct, frozen=True, gc=False):
     """How one job of a launch ended; `start`/`end` are byte offsets of its lines in the launch's spool."""
 
     job_id: int

@@ -123,13 +123,17 @@ def quantile(values: Sequence[float], q: float) -> float:
     >>> quantile([4.0, 1.0, 3.0, 2.0], 0.5)
     2.0
     """
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(q * len(ordered)) - 1)]
+    return sorted(values)[_rank(len(values), q)]
 
 
 def _mean(values: Sequence[float]) -> float:
-    most = quantile(values, QUANTILE)
-    return sum(min(value, most) for value in values) / len(values)
+    """With the slowest counted as the quantile."""
+    ordered, rank = sorted(values), _rank(len(values), QUANTILE)
+    return (sum(ordered[:rank]) + ordered[rank] * (len(ordered) - rank)) / len(ordered)
+
+
+def _rank(n: int, q: float) -> int:
+    return max(0, math.ceil(q * n) - 1)
 
 
 def _whole_mib(size: float) -> int:

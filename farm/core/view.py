@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from farm.core.admission import Budget, HoldReason
 from farm.core.job import Priority, Stage
 from farm.core.profile import Profile, Reservation
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(msgspec.Struct, frozen=True, gc=False):
     """A job that is ready to run."""
 
     job_id: int

@@ -57,7 +57,7 @@ class Flights:
     def begin(self, launch: Launch, memory_bytes: int, cost_s: float, started: float) -> None:
         specs = {spec.job_id: spec for spec in launch.jobs}
         self._by_id[launch.id] = InFlight(launch, memory_bytes, cost_s, started, specs)
-        self._launch_of.update((job_id, launch.id) for job_id in specs)
+        self._launch_of.update(dict.fromkeys(specs, launch.id))
 
     def undo(self, launches: Iterable[Launch]) -> None:
         """Their leases did not come to be."""

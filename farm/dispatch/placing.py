@@ -121,7 +121,7 @@ class Placing:
                         heads=heads,
                         ready=len(heads),
                         profile=profile,
-                        reservation=source.reservations,
+                        reservation=source.reservations(),
                     )
                 )
         return View(

@@ -139,6 +139,15 @@ RULES: tuple[tuple[str, str], ...] = (
     ),
 )
 
+NEWEST: tuple[tuple[str, str], ...] = (
+    (
+        "every job that is over says since when, and no other",
+        "SELECT 'job ' || id || ' (' || state || ')' FROM job"
+        f" WHERE (finished_at IS NOT NULL) <> (state IN ({_FINAL}))",
+    ),
+)
+"""Rules about what only the current schema has."""
+
 
 def examine(path: Path) -> Iterator[Finding]:
     """All checks of this ledger; of a damaged one only that it is damaged."""
@@ -157,9 +166,10 @@ def examine(path: Path) -> Iterator[Finding]:
             whole = _integrity(db, path)
             yield whole
             if whole.ok:
-                if version == SCHEMA_VERSION:
+                current = version == SCHEMA_VERSION
+                if current:
                     yield judged("the ledger has its tables, indexes and triggers", list(_lacking(db)))
-                for check, sql in RULES:
+                for check, sql in RULES + (NEWEST if current else ()):
                     yield judged(check, [row[0] for row in db.execute(f"{sql} LIMIT {MOST + 1}")])
                 yield Finding("ledger", True, _size(db, time.monotonic() - began))
     except (FarmError, sqlite3.DatabaseError) as error:

@@ -17,25 +17,47 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
+from operator import attrgetter
 from pathlib import Path
 
+import msgspec
+
 from farm import sqlite
-from farm.core.job import TICKETED, Ending, Event, JobSpec, Outcome, Priority, RunState, RunType, Stage, State
+from farm.core.job import (
+    FINAL,
+    TICKETED,
+    Ending,
+    Event,
+    JobSpec,
+    Outcome,
+    Priority,
+    RunState,
+    RunType,
+    Stage,
+    State,
+)
 from farm.core.lifecycle import IllegalTransition, move
 from farm.core.plan import Ticket
 from farm.ledger.queue import MESSAGE_SQL, PRIORITY_SQL, Lane
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MIGRATIONS: dict[int, str] = {
     1: "CREATE TABLE fuse (source TEXT PRIMARY KEY, failures INTEGER NOT NULL, opened INTEGER NOT NULL,"
     " until REAL, message TEXT NOT NULL) STRICT, WITHOUT ROWID;"
     "CREATE TABLE delivery (id TEXT PRIMARY KEY, event TEXT NOT NULL, sources TEXT NOT NULL,"
     " received_at REAL NOT NULL) STRICT, WITHOUT ROWID;"
     "CREATE INDEX delivery_age ON delivery (received_at);",
+    2: "DROP INDEX job_unfinished; DROP INDEX job_attention;"
+    "ALTER TABLE job ADD COLUMN finished_at REAL;"
+    "UPDATE job SET finished_at = updated_at WHERE state IN ('succeeded', 'cancelled');"
+    "CREATE UNIQUE INDEX job_unfinished ON job (source, stage, key, version) WHERE finished_at IS NULL;"
+    "CREATE INDEX job_attention ON job (state, id)"
+    " WHERE state = 'retrying' OR state = 'quarantined' OR state = 'paused';",
 }
 """SQL that brings the ledger from this version to the next."""
 
 
+_attempt_id = attrgetter("attempt_id")
 _STAGES = {stage.value: stage for stage in Stage}
 """By name: for thousands of rows, calling the enum takes longer than reading the row."""
 
@@ -163,7 +185,7 @@ class Ledger:
         ).fetchone()[0]
         discovering = self.connection.execute(
             "SELECT id FROM job WHERE source = ? AND stage = 'discover' AND key = '' AND version = ''"
-            " AND state NOT IN ('succeeded', 'cancelled') AND state <> 'quarantined'",
+            " AND finished_at IS NULL AND state <> 'quarantined'",
             (source,),
         ).fetchone()
         return OpenRun(int(row[0]), active > 0, discovering and int(discovering[0]))
@@ -192,7 +214,7 @@ class Ledger:
             " created_at, updated_at) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, 'pending', ?8, ?9, ?10, ?10"
             " WHERE NOT EXISTS (SELECT 1 FROM job WHERE source = ?3 AND key = ?5 AND version = ?6 AND ?6 <> ''"
             "  AND state = 'cancelled' AND reason = 'discarded')"
-            " ON CONFLICT (source, stage, key, version) WHERE state NOT IN ('succeeded', 'cancelled')"
+            " ON CONFLICT (source, stage, key, version) WHERE finished_at IS NULL"
             " DO UPDATE SET listed = coalesce(excluded.listed, listed)",
             [
                 (first + i, run_id, source, j.stage, j.key, j.version, j.payload, priority, newest, now)
@@ -225,7 +247,7 @@ class Ledger:
         """
         rows = self.connection.execute(
             "SELECT id FROM job WHERE source = ? AND stage = 'extract' AND listed < ?"
-            " AND state NOT IN ('succeeded', 'cancelled') AND state <> 'running'"
+            " AND finished_at IS NULL AND state <> 'running'"
             " AND NOT EXISTS (SELECT 1 FROM json_each(?) AS p WHERE substr(job.key, 1, length(p.value)) = p.value)",
             (source, listing, json.dumps(list(unread))),
         ).fetchall()
@@ -237,7 +259,7 @@ class Ledger:
         older = self.connection.execute(
             "SELECT old.id FROM job AS new CROSS JOIN job AS old ON old.source = new.source AND old.stage = new.stage"
             " AND old.key = new.key AND old.version <> new.version"
-            " AND old.state NOT IN ('succeeded', 'cancelled') AND old.state <> 'running'"
+            " AND old.finished_at IS NULL AND old.state <> 'running'"
             " WHERE new.id BETWEEN ? AND ? AND old.id < ?",
             (*span, span[0]),
         ).fetchall()
@@ -288,16 +310,8 @@ class Ledger:
 
     def lease(self, job_ids: Sequence[int], *, cpu: float, memory_bytes: int) -> list[JobSpec]:
         """Give these jobs an attempt each, whose id is the fence; the first one's id is the launch's."""
-        now, ids, first = self.clock(), json.dumps(list(job_ids)), self._next_id("attempt")
-        rows = self.connection.execute(
-            "SELECT job.id, ? + j.key, stage, job.key, version, payload FROM json_each(?) AS j"
-            " CROSS JOIN job ON job.id = j.value ORDER BY j.key",
-            (first, ids),
-        ).fetchall()
-        if len(rows) != len(job_ids):
-            raise IllegalTransition(None, Event.LEASE)
-        moved = self.move(job_ids, Event.LEASE, number="number + 1")
-        if len(moved) != len(job_ids):
+        now, ids, first = self.clock(), _array(job_ids), self._next_id("attempt")
+        if len(self.move(job_ids, Event.LEASE, number="number + 1")) != len(job_ids):
             raise IllegalTransition(None, Event.LEASE)
         self.connection.execute(
             "INSERT INTO attempt (id, job_id, number, launch_id, cpu, memory_bytes, started_at)"
@@ -309,43 +323,54 @@ class Ledger:
             "UPDATE task SET lease = ? + j.key, due_at = NULL FROM json_each(?) AS j WHERE task.id = j.value",
             (first, ids),
         )
-        return [
+        rows = self.connection.execute(
+            "SELECT job.id, ? + j.key, stage, job.key, version, payload FROM json_each(?) AS j"
+            " CROSS JOIN job ON job.id = j.value",
+            (first, ids),
+        )
+        specs = [
             JobSpec(i, a, _STAGES[stage], key, version, payload)
             for i, a, stage, key, version, payload in rows
         ]
+        specs.sort(key=_attempt_id)  # as they come, but SQLite does not promise it
+        return specs
 
     # -- outcomes
 
     def close_attempts(self, endings: Iterable[Ending]) -> None:
         """Write down how these attempts ended and what they used."""
         now = self.clock()
-        self.connection.executemany(
-            "UPDATE attempt SET ended_at = ?, outcome = ?, wall_s = ?, cpu_s = ?, memory_peak_bytes = ?, exit = ?,"
-            " signal = ?, message = ?, evidence = ?, started_at = coalesce(?, started_at)"
-            " WHERE id = ? AND outcome IS NULL",
-            [
-                (
-                    now,
-                    e.outcome,
-                    e.usage.wall_s,
-                    e.usage.cpu_s,
-                    e.usage.memory_peak_bytes,
-                    e.exit,
-                    e.signal,
-                    e.message,
-                    e.evidence
-                    and json.dumps(
-                        {
-                            "traceback": e.evidence.traceback,
-                            "log": e.evidence.log,
-                            "versions": e.evidence.versions,
-                        }
-                    ),
-                    e.started_at or None,
-                    e.attempt_id,
-                )
-                for e in endings
-            ],
+        by_outcome: dict[Outcome, list[Ending]] = defaultdict(list)
+        for ending in endings:
+            by_outcome[ending.outcome].append(ending)
+            if ending.exit is not None or ending.signal is not None or ending.evidence is not None:
+                self._keep_evidence(ending)
+        for outcome, alike in by_outcome.items():
+            name = outcome.value
+            self.connection.executemany(
+                "UPDATE attempt SET ended_at = ?, outcome = ?, wall_s = ?, cpu_s = ?, memory_peak_bytes = ?,"
+                " message = ?, started_at = coalesce(nullif(?, 0.0), started_at) WHERE id = ? AND outcome IS NULL",
+                [
+                    (
+                        now,
+                        name,
+                        e.usage.wall_s,
+                        e.usage.cpu_s,
+                        e.usage.memory_peak_bytes,
+                        e.message,
+                        e.started_at,
+                        e.attempt_id,
+                    )
+                    for e in alike
+                ],
+            )
+
+    def _keep_evidence(self, ending: Ending) -> None:
+        """How the process of an attempt that is about to be closed ended, and what it left."""
+        evidence = ending.evidence and json.dumps(msgspec.structs.asdict(ending.evidence))
+        self.connection.execute(
+            "UPDATE attempt SET exit = ?, signal = ?, evidence = ? WHERE id = ? AND outcome IS NULL",
+            (ending.exit, ending.signal, evidence, ending.attempt_id),
         )
 
     def count_documents(
@@ -377,7 +402,7 @@ class Ledger:
         """Id and payload of the newest event job of at least this priority that no worker has been given."""
         row = self.connection.execute(
             "SELECT id, payload FROM job WHERE source = ? AND stage = 'discover' AND key > 'event:' AND key < 'event;'"
-            " AND state NOT IN ('succeeded', 'cancelled') AND state = 'pending' AND priority >= ?"
+            " AND finished_at IS NULL AND state = 'pending' AND priority >= ?"
             " ORDER BY id DESC LIMIT 1",
             (source, priority),
         ).fetchone()
@@ -394,7 +419,7 @@ class Ledger:
         rows = self.connection.execute(
             "SELECT id, run_id, source, stage, key, state, attempts, deaths, losses, memory_bytes,"
             " priority FROM job WHERE id IN (SELECT value FROM json_each(?))",
-            (json.dumps(list(job_ids)),),
+            (_array(job_ids),),
         )
         return {r[0]: JobFacts(r[0], r[1], r[2], Stage(r[3]), r[4], State(r[5]), *r[6:]) for r in rows}
 
@@ -425,17 +450,21 @@ class Ledger:
         expressions ("attempts + 1", "0").
         """
         now = self.clock()
-        found: dict[tuple[str, int], list[int]] = defaultdict(list)
-        for id_, text, run_id in self.connection.execute(
-            "SELECT id, state, run_id FROM job WHERE id IN (SELECT value FROM json_each(?))",
-            (json.dumps(list(job_ids)),),
-        ):
-            found[text, run_id].append(id_)
-        by_state: dict[State, list[int]] = defaultdict(list)
+        groups = self.connection.execute(
+            "SELECT state, run_id, count(*), json_group_array(id) FROM job"
+            " WHERE id IN (SELECT value FROM json_each(?)) GROUP BY state, run_id",
+            (_array(job_ids),),
+        ).fetchall()
+        by_state: dict[State, list[str]] = defaultdict(list)
         tallies: Counter[tuple[int, State]] = Counter()
         targets: dict[State, State] = {}
-        for (text, run_id), these_ids in found.items():
-            state = State(text)
+        for (
+            name,
+            run_id,
+            n,
+            ids,
+        ) in groups:  # ids: as JSON, so that they need not pass through Python one by one
+            state = State(name)
             if state not in targets:
                 try:
                     targets[state] = move(state, event)
@@ -443,33 +472,23 @@ class Ledger:
                     if strict:
                         raise
                     continue
-            by_state[state] += these_ids
-            tallies[run_id, state] -= len(these_ids)
-            tallies[run_id, targets[state]] += len(these_ids)
-        columns = {
-            "outcome": outcome,
-            "reason": reason,
-            "message": message,
-            "memory_bytes": memory_bytes,
-        }
+            by_state[state].append(ids[1:-1])
+            tallies[run_id, state] -= n
+            tallies[run_id, targets[state]] += n
+        columns = {"outcome": outcome, "reason": reason, "message": message, "memory_bytes": memory_bytes}
         given = {name: value for name, value in columns.items() if value is not None}
-        assignments = [f"{name} = ?" for name in given]
-        assignments += [
-            f"{name} = {expression}"
-            for name, expression in (
-                ("attempts", attempts),
-                ("deaths", deaths),
-                ("losses", losses),
-                ("number", number),
-            )
-            if expression
-        ]
-        for state, ids in by_state.items():
-            to, these = targets[state], json.dumps(ids)
+        counters = {"attempts": attempts, "deaths": deaths, "losses": losses, "number": number}
+        counted = [f"{name} = {expression}" for name, expression in counters.items() if expression]
+        moved: list[int] = []
+        for state, some in by_state.items():
+            to, these = targets[state], f"[{','.join(some)}]"
+            moves = {"state": to, "due_at": due_at, "updated_at": now, **given}
+            if to in FINAL:
+                moves["finished_at"] = now
             self.connection.execute(
-                f"UPDATE job SET {', '.join(['state = ?', 'due_at = ?', 'updated_at = ?', *assignments])}"
+                f"UPDATE job SET {', '.join([*(f'{name} = ?' for name in moves), *counted])}"
                 " WHERE id IN (SELECT value FROM json_each(?)) AND state = ?",
-                (to, due_at, now, *given.values(), these, state),
+                (*moves.values(), these, state),
             )
             self.connection.execute(
                 "INSERT INTO transition (job_id, from_state, to_state, event, cause, actor, at)"
@@ -477,9 +496,10 @@ class Ledger:
                 (state, to, event, cause, actor, now, these),
             )
             self._keep_tickets(state, to, these, due_at)
+            moved += msgspec.json.decode(these)
         for (run_id, state), n in tallies.items():
             self._tally(run_id, state, n)
-        return [id_ for ids in by_state.values() for id_ in ids]
+        return moved
 
     def _keep_tickets(self, was: State, to: State, ids: str, due_at: float | None) -> None:
         if to in (State.RUNNING, State.FAILED):
@@ -570,6 +590,11 @@ class Ledger:
             (run_id,),
         ).fetchone()
         return row is not None
+
+
+def _array(ids: Iterable[int]) -> str:
+    """As JSON, for json_each."""
+    return msgspec.json.encode(list(ids)).decode()
 
 
 def run_state(counts: dict[State, int], discover_failed: bool) -> RunState:

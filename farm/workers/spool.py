@@ -23,7 +23,7 @@ MAX_BYTES = 2 * 1024**3
 _WINDOW_BYTES = 128 * 1024
 
 
-class End(msgspec.Struct, tag="END", tag_field="type", omit_defaults=True):
+class End(msgspec.Struct, tag="END", tag_field="type", omit_defaults=True, gc=False):
     """How a job ended, as its worker saw it. Its own offset is `end`."""
 
     job: int
@@ -132,7 +132,7 @@ def ends(path: Path, last: int, most: int) -> list[End]:
             newline = window.find(b"\n", last - low)
             if newline < 0:
                 break
-            end = _decoder.decode(memoryview(window)[last - low : newline])
+            end = _decoder.decode(window[last - low : newline])
             found.append(end)
             last = end.prev
     finally:

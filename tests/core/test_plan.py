@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from farm.core.admission import Budget, HoldReason
 from farm.core.fairness import AGEING_S
@@ -23,7 +24,7 @@ BUDGET = Budget(cpu=4.0, memory_bytes=4000 * MIB, cells=4)
 
 def tickets(*job_ids: int, **facts: Any) -> tuple[Ticket, ...]:
     ticket = Ticket(0, Stage.EXTRACT, Priority.NORMAL, NOW - 1)
-    return tuple(replace(ticket, job_id=job_id, **facts) for job_id in job_ids)
+    return tuple(structs.replace(ticket, job_id=job_id, **facts) for job_id in job_ids)
 
 
 def lane(source: str = "notes", heads: tuple[Ticket, ...] = (), **facts: Any) -> Lane:

@@ -10,8 +10,10 @@ import pytest
 from farm.core.job import Ending, Event, Outcome, RunState, RunType, Stage, Usage
 from farm.core.lifecycle import IllegalTransition
 from farm.errors import HomeUnusable, LedgerDamaged, NewerSchema
+from farm.home import LEDGER, STORE
 from farm.ledger.ledger import SCHEMA_VERSION, Ledger, NewJob
 from tests.ledger.conftest import Clock
+from tests.resilience.schemas import load
 
 
 def run_of(ledger: Ledger, n: int, *, source: str = "notes", priority: int = 1, version: str = "1") -> int:
@@ -239,17 +241,21 @@ def test_only_the_owner_may_read_the_ledger(tmp_path: Path, ledger: Ledger) -> N
     assert (tmp_path / "ledger.db").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_ledger_of_the_first_version_gets_its_fuses_when_it_is_opened(tmp_path: Path) -> None:
-    Ledger.open(tmp_path / "ledger.db").close()
-    with sqlite3.connect(tmp_path / "ledger.db") as old:
-        whole = old.execute("SELECT name, sql FROM sqlite_master WHERE name = 'fuse'").fetchall()
-        old.execute("DROP TABLE fuse")
-        old.execute("DROP TABLE delivery")
-        old.execute("PRAGMA user_version = 1")
-    old.close()
-    ledger = Ledger.open(tmp_path / "ledger.db")
-    assert ledger.connection.execute("PRAGMA table_info(fuse)").fetchall()
-    assert whole
-    assert ledger.connection.execute("PRAGMA user_version").fetchone() == (2,)
-    assert (tmp_path / "ledger.db.v1.bak").exists()
+def test_a_ledger_of_the_first_version_gets_what_came_since(tmp_path: Path) -> None:
+    load(tmp_path, {LEDGER: 1, STORE: 1})
+    ledger = Ledger.open(tmp_path / LEDGER)
+    db = ledger.connection
+    assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    assert db.execute("SELECT count(*) FROM fuse").fetchone() == (0,)
+    wrong = "SELECT count(*) FROM job WHERE (finished_at IS NULL) = (state = 'succeeded')"
+    assert db.execute(wrong).fetchone() == (0,)
+    assert (tmp_path / f"{LEDGER}.v1.bak").exists()
     ledger.close()
+
+
+@pytest.mark.parametrize("state", ["retrying", "quarantined", "paused"])
+def test_jobs_that_rest_are_found_without_reading_all(ledger: Ledger, state: str) -> None:
+    rows = ledger.connection.execute(
+        "EXPLAIN QUERY PLAN SELECT id FROM job WHERE id < 5 AND state = ? ORDER BY id DESC LIMIT 10", (state,)
+    ).fetchall()
+    assert ["job_attention" in row[3] for row in rows] == [True]

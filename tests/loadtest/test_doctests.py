@@ -7,7 +7,7 @@ import pytest
 
 MODULES = [
     f"loadtest.{name}"
-    for name in ("compare", "figures", "incidents", "pacer", "show", "page.html", "page.series")
+    for name in ("compare", "figures", "floor", "incidents", "pacer", "show", "page.html", "page.series")
 ]
 
 

@@ -165,6 +165,16 @@ PLANTED = {
         "every quarantined job has a reason",
         "job {quarantined}",
     ),
+    "a job that is over too soon": (
+        "UPDATE job SET finished_at = 1 WHERE id = {pending}",
+        "every job that is over says since when, and no other",
+        "job {pending} (pending)",
+    ),
+    "a job that is over and does not say since when": (
+        "UPDATE job SET finished_at = NULL WHERE id = {succeeded}",
+        "every job that is over says since when, and no other",
+        "job {succeeded} (succeeded)",
+    ),
     "a run that is over too soon": (
         "UPDATE run SET finished_at = 1 WHERE id = (SELECT run_id FROM job WHERE id = {retrying})",
         "every run is over when its jobs are",

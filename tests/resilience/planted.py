@@ -83,8 +83,8 @@ BUGS = (
         (
             (
                 "farm/ledger/ledger.py",
-                "                (to, due_at, now, *given.values(), these, state),\n            )\n",
-                "                (to, due_at, now, *given.values(), these, state),\n            )\n"
+                "                (*moves.values(), these, state),\n            )\n",
+                "                (*moves.values(), these, state),\n            )\n"
                 '            self.connection.execute("COMMIT")\n'
                 '            self.connection.execute("BEGIN IMMEDIATE")\n',
             ),
