@@ -50,8 +50,8 @@ BUGS = (
         (
             (
                 "farm/store/notes.py",
-                "return found is not None and found[0] > landing.attempt_id",
-                "return False",
+                '" WHERE unit.fence > asked.value ->> 2",',
+                '" WHERE 0",',
             ),
             ("farm/store/documents.py", "elif old.fence > entry.fence:", "elif False:"),
         ),
