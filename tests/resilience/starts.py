@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import subprocess
 import sys
 import time
@@ -127,9 +126,7 @@ def _race(world: World, n: int, owner: int | None, situation: str) -> None:
         wrong.append(f"{sum(not _over(pid) for pid in pids)} racers are left, not {n - losers}")
     for i, pid in enumerate(pids):
         said = (out / str(i)).read_text()
-        if pid != winner and not (
-            said.count("\n") == 1 and re.search(r"\d", said) and "Traceback" not in said
-        ):
+        if pid != winner and not (said.count("\n") == 1 and "a farm is already running" in said):
             wrong.append(f"racer {pid} said {said[-300:]!r}")
         elif pid != winner and str(winner) not in said:
             world.report.figures["told another pid than the winner's"].append(1.0)
