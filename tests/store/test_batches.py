@@ -15,6 +15,7 @@ from farm.store.check import check
 from farm.store.landing import Landed, Landing
 from farm.store.search import search
 from farm.store.store import Store
+from tests.resilience.many import fast_folder
 from tests.store.attempts import counts, rows, unit
 
 SOURCES, KEYS = ("notes", "other"), ("a", "b", "c")
@@ -46,7 +47,6 @@ def an_extract(draw: st.DrawFn, attempt: int) -> Landing:
         lines=[Schema("rows", {}, ["id"]), *lines],
         key=key,
         version=draw(st.sampled_from("12")),
-        partial=draw(st.integers(0, 4)) == 0,
     )
 
 
@@ -67,14 +67,14 @@ attempts = st.lists(st.integers(1, 9), max_size=9).flatmap(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(before=attempts, together=attempts)
 def test_a_batch_lands_as_its_attempts_one_after_the_other(
     before: tuple[Landing, ...], together: tuple[Landing, ...]
 ) -> None:
     together = tuple(replace(one, attempt_id=one.attempt_id + 5, job_id=one.job_id + 5) for one in together)
     with (
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory(dir=fast_folder()) as folder,
         Store.open(Path(folder) / "one.db", lambda: 1.0) as one,
         Store.open(Path(folder) / "all.db", lambda: 1.0) as all_,
     ):
