@@ -2,7 +2,8 @@
 
 A step that was left half-way by a MemoryError is in doubt, and a thread that finds no memory to begin with
 leaves whoever started it waiting for ever, with the locks he holds. What was acknowledged is in the ledger, so
-an end at any point loses nothing: the guard sweeps the workers, and the next start goes on.
+an end at any point loses nothing: the guard sweeps the workers, and the next start goes on. A library in C that
+finds no memory may end the process by a signal before that; then the sentence is missing, and nothing else.
 """
 
 from __future__ import annotations
