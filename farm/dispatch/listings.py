@@ -45,6 +45,10 @@ class Listings:
         self._ledger = ledger
         self._sources = sources
         self._waiting: deque[Unfolding] = deque()
+        self._stepped = False
+        """In the present transaction; without a step its commit says nothing of the listings."""
+        self._begun = False
+        """Some of the first one's units are in the ledger."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -64,6 +68,7 @@ class Listings:
         """Submit the next children of the first one, in the caller's transaction; the listing that has no more."""
         if not self._waiting:
             return None
+        self._stepped = True
         listing = self._waiting[0]
         job = self._ledger.facts([listing.ending.job_id])[listing.ending.job_id]
         source = self._sources.get(job.source)
@@ -91,14 +96,21 @@ class Listings:
         return listing.landed, listing.ending
 
     def committed(self) -> None:
-        if self._waiting:
-            self._waiting[0].step = None
-            if self._waiting[0].over:
-                self._waiting.popleft()
+        if not self._stepped:
+            return
+        self._stepped, self._begun = False, True
+        self._waiting[0].step = None
+        if self._waiting[0].over:
+            self._waiting.popleft()
+            self._begun = False
 
     def undone(self) -> bool:
         """The transaction did not happen; whether the first listing had come to its end in it."""
-        if not self._waiting or not self._waiting[0].over:
+        if not self._stepped:
             return False
-        self._waiting[0].over = False
-        return True
+        self._stepped = False
+        listing = self._waiting[0]
+        if not self._begun:
+            listing.first_child = None  # that number goes to whatever job comes next
+        was_over, listing.over = listing.over, False
+        return was_over

@@ -66,8 +66,10 @@ class Settling:
         self._take_landed()
         self._settle(self._landed)
         if unfold and (listing := self.listings.step()):
+            self._landed.append(
+                listing
+            )  # first, as `undone` takes it back whatever step of its settling fails
             self._settle([listing])
-            self._landed.append(listing)
 
     def committed(self) -> None:
         """What was taken in is in the ledger now."""

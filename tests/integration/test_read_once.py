@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,3 +167,41 @@ def test_the_same_key_of_another_source_says_nothing(shop: Shop) -> None:
     shop.settling.listings.landed("another", JobSpec(7, 7, Stage.EXTRACT, "a", "1"))
     shop.tick()
     assert shop.waiting() == [("a", "1")]
+
+
+def test_what_found_no_room_at_the_end_of_a_listing_is_settled_by_a_later_tick(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, first = shop.begin(LOOK, unit("a"))
+    shop.end(look, Listing(complete=True))
+    shop.end(first, Document("a", text="some words"))
+    shop.land(2)
+    settle = shop.settling.settler.succeeded
+
+    def full(endings: Sequence[Ending]) -> None:
+        settle(endings)
+        if [ending.job_id for ending in endings] == [look.jobs[0].job_id]:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shop.settling.settler, "succeeded", full)
+        with pytest.raises(sqlite3.OperationalError), shop.ledger.transaction():
+            shop.settling.write(unfold=True)
+    shop.settling.undone()
+    shop.tick()
+    assert {state for (state,) in shop.ledger.connection.execute("SELECT state FROM job")} == {"succeeded"}
+
+
+def test_a_job_that_came_while_the_listing_found_no_room_is_not_taken_for_its_own(shop: Shop) -> None:
+    (look,) = shop.begin(LOOK)
+    shop.end(look, Unit("a", "1"), Unit("b", "1"), Listing(complete=True))
+    shop.land(1)
+    with pytest.raises(sqlite3.OperationalError), shop.ledger.transaction():
+        shop.settling.write(unfold=True)
+        raise sqlite3.OperationalError("database or disk is full")
+    shop.settling.undone()
+    (first,) = shop.begin(unit("a"))
+    shop.end(first, Document("a", text="some words"))
+    shop.land(2)
+    shop.tick()
+    assert shop.waiting() == [("b", "1")]
