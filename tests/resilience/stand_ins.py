@@ -290,6 +290,8 @@ class Contents:
         self.landings: dict[int, Landed] = {}
         self.effects: dict[tuple[str, str, str], int] = {}
         """How often a unit's version was written."""
+        self.named: dict[int, set[tuple[str, str, str]]] = {}
+        """What each listing named that was not held: all these become jobs, if they are not."""
 
     def land(self, landing: Landing) -> Landed:
         if landing.attempt_id in self.landings:
@@ -334,6 +336,9 @@ class Contents:
             for key, version in listed.items()
             if key not in units or units[key].version != version
         )
+        self.named[landing.attempt_id] = {
+            (landing.source, child.key, child.version) for chunk in children.chunks(1000) for child in chunk
+        }
         gone = [key for key, unit in units.items() if key not in listed and unit.fence < landing.attempt_id]
         if not complete:
             gone = []

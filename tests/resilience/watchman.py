@@ -112,6 +112,10 @@ class Watchman:
         assert farm.told.runs <= runs, f"acknowledged runs are lost: {farm.told.runs - runs}"
         jobs = set(farm.disk.execute("SELECT source, key, version FROM job WHERE stage = 'extract'"))
         assert farm.told.units <= jobs, f"acknowledged jobs are lost: {list(farm.told.units - jobs)[:5]}"
+        succeeded = farm.disk.execute("SELECT id FROM attempt WHERE outcome = 'succeeded'").fetchall()
+        for (attempt,) in succeeded:
+            lost = farm.contents.named.get(attempt, set()) - jobs
+            assert not lost, f"listed by attempt {attempt}, and never a job: {list(lost)[:5]}"
 
     def _the_world_is_held(self, farm: Simulation) -> None:
         discarded = set(farm.disk.execute("SELECT source, key, version FROM job WHERE reason = 'discarded'"))
