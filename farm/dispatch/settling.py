@@ -66,9 +66,8 @@ class Settling:
         self._take_landed()
         self._settle(self._landed)
         if unfold and (listing := self.listings.step()):
-            self._landed.append(
-                listing
-            )  # first, as `undone` takes it back whatever step of its settling fails
+            # First, as `undone` takes it back whatever step of its settling fails.
+            self._landed.append(listing)
             self._settle([listing])
 
     def committed(self) -> None:
