@@ -31,10 +31,8 @@ class Unfolding:
     children: Iterator[Sequence[Child]]
     step: Sequence[Child] | None = None
     """Taken from `children`, and not yet committed."""
-    first_child: int | None = None
-    """From this job on, those of the source are this listing's own; None: none was submitted yet."""
     read_since: dict[str, str] = field(default_factory=dict)
-    """The units that others read since the store was compared with this listing, and their versions."""
+    """The units that were read since the store was compared with this listing, and their versions."""
     over: bool = False
 
 
@@ -47,8 +45,6 @@ class Listings:
         self._waiting: deque[Unfolding] = deque()
         self._stepped = False
         """In the present transaction; without a step its commit says nothing of the listings."""
-        self._begun = False
-        """Some of the first one's units are in the ledger."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -60,8 +56,7 @@ class Listings:
     def landed(self, source: str, unit: JobSpec) -> None:
         """This unit has landed, after all listings that were added before."""
         for listing in self._waiting:
-            own = listing.first_child is not None and unit.job_id >= listing.first_child
-            if listing.source == source and not own:
+            if listing.source == source:
                 listing.read_since[unit.key] = unit.version
 
     def step(self) -> tuple[Landed, Ending] | None:
@@ -75,8 +70,6 @@ class Listings:
         if listing.step is None and source:
             listing.step = next(listing.children, None)
         if listing.step is not None and source:
-            if listing.first_child is None:
-                listing.first_child = self._ledger.next_job_id()
             self._ledger.submit(
                 job.run_id,
                 job.source,
@@ -98,19 +91,15 @@ class Listings:
     def committed(self) -> None:
         if not self._stepped:
             return
-        self._stepped, self._begun = False, True
+        self._stepped = False
         self._waiting[0].step = None
         if self._waiting[0].over:
             self._waiting.popleft()
-            self._begun = False
 
     def undone(self) -> bool:
         """The transaction did not happen; whether the first listing had come to its end in it."""
         if not self._stepped:
             return False
         self._stepped = False
-        listing = self._waiting[0]
-        if not self._begun:
-            listing.first_child = None  # that number goes to whatever job comes next
-        was_over, listing.over = listing.over, False
+        was_over, self._waiting[0].over = self._waiting[0].over, False
         return was_over

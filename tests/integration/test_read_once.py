@@ -192,7 +192,7 @@ def test_what_found_no_room_at_the_end_of_a_listing_is_settled_by_a_later_tick(
     assert {state for (state,) in shop.ledger.connection.execute("SELECT state FROM job")} == {"succeeded"}
 
 
-def test_a_job_that_came_while_the_listing_found_no_room_is_not_taken_for_its_own(shop: Shop) -> None:
+def test_a_step_that_found_no_room_is_made_again_without_what_has_landed_since(shop: Shop) -> None:
     (look,) = shop.begin(LOOK)
     shop.end(look, Unit("a", "1"), Unit("b", "1"), Listing(complete=True))
     shop.land(1)

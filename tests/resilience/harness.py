@@ -220,9 +220,15 @@ class World:
         except Broken:
             raise
         except AssertionError:
-            before = self.forgotten()
-            time.sleep(2.0)  # what is on its way from one hand to the next is not forgotten
-            self._complain("forgotten", [each for each in self.forgotten() if each in before])
+            stuck = set(self.forgotten())
+
+            def moved() -> bool:  # what is on its way from one hand to the next is not forgotten
+                stuck.intersection_update(self.forgotten())
+                return not stuck
+
+            with contextlib.suppress(AssertionError):
+                until(moved, 2.0, every_s=0.1)
+            self._complain("forgotten", sorted(stuck))
             raise
 
     def forgotten(self) -> list[str]:
