@@ -2,14 +2,16 @@
 
 An attempt without an outcome was under way when the farm died. If its job's END line stands in the spool, the
 job had ended and only landing or settling was missing: that is done now, as if nothing had happened, and
-landing twice changes nothing. Else the attempt is lost and its job goes back to the queue.
+landing twice changes nothing. So it is with an extract that the store holds, even if its spool is torn: the store
+is durable before the ledger hears of it, spools of extracts need not be. Of a listing only the spool knows the
+units. Every other attempt is lost and its job goes back to the queue.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,25 +36,26 @@ class Salvaged:
     finished: Finished
 
 
-def recover(ledger: Ledger, settler: Settler, home: Path) -> list[Salvaged]:
-    """Give back what was lost, clear the folders, and return what the dispatcher shall settle first."""
+def recover(
+    ledger: Ledger, settler: Settler, home: Path, landed: Callable[[Iterable[int]], Set[int]]
+) -> list[Salvaged]:
+    """Give back what was lost, clear the folders, and return what the dispatcher shall settle first.
+
+    `landed`: those of these attempts that the store holds.
+    """
     salvaged: list[Salvaged] = []
     lost: list[Ending] = []
     for launch in _open_launches(ledger):
-        ends = {end.job: end for end in _ends(spool.path_of(home, launch.id))}
-        done: list[JobSpec] = []
-        gone: list[JobSpec] = []
-        for spec in launch.jobs:
-            end = ends.get(spec.job_id)
-            (done if end is not None and end.attempt == spec.attempt_id else gone).append(spec)
+        ended = _ended(launch, spool.path_of(home, launch.id), landed)
         lost += [
             Ending(spec.job_id, spec.attempt_id, Outcome.LOST, message="the farm died while it ran")
-            for spec in gone
+            for spec in launch.jobs
+            if spec.job_id not in ended
         ]
-        if done:
-            endings = tuple(ends[spec.job_id].ending(0) for spec in done)
-            finished = Finished(launch.id, -1, endings, ())
-            salvaged.append(Salvaged(replace(launch, jobs=tuple(done)), finished))
+        if ended:
+            jobs = tuple(spec for spec in launch.jobs if spec.job_id in ended)
+            finished = Finished(launch.id, -1, tuple(ended[spec.job_id] for spec in jobs), ())
+            salvaged.append(Salvaged(replace(launch, jobs=jobs), finished))
     with ledger.transaction():
         settler.failed(lost)
     _clear(home, {item.launch.id for item in salvaged})
@@ -73,6 +76,18 @@ def _open_launches(ledger: Ledger) -> Iterator[Launch]:
         launches[launch_id, source, cpu, memory_bytes].append(JobSpec(job, fence, Stage(stage), *rest))
     for (launch_id, source, cpu, memory_bytes), specs in launches.items():
         yield Launch(launch_id, source, "", "{}", tuple(specs), Limits(0.0, 0.0, memory_bytes), cpu)
+
+
+def _ended(launch: Launch, path: Path, landed: Callable[[Iterable[int]], Set[int]]) -> dict[int, Ending]:
+    """How those of its jobs ended of which that is known, by job."""
+    attempts = {spec.job_id: spec.attempt_id for spec in launch.jobs}
+    found = {end.job: end.ending(0) for end in _ends(path) if attempts.get(end.job) == end.attempt}
+    untold = [spec for spec in launch.jobs if spec.stage is Stage.EXTRACT and spec.job_id not in found]
+    held = landed(spec.attempt_id for spec in untold)
+    for spec in untold:
+        if spec.attempt_id in held:
+            found[spec.job_id] = Ending(spec.job_id, spec.attempt_id, Outcome.SUCCEEDED, items=1)
+    return found
 
 
 def _ends(path: Path) -> list[End]:

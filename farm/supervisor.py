@@ -14,8 +14,9 @@ import shutil
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from farm.settings import Settings, SourceSettings, load
 from farm.settle import Settler
 from farm.signals import Ear
 from farm.sources import Source, departed
+from farm.store.notes import landed_before
 from farm.store.store import Store
 from farm.telemetry import Name, log
 from farm.triggers.clock import Clock, Schedule
@@ -130,16 +132,16 @@ class Farm:
         self.settler = Settler(
             self.ledger, self.settings_of, random.random, lambda source: self.dispatcher.resting_until(source)
         )
-        salvaged = recover(self.ledger, self.settler, home)
         self.lander = Lander(home / homes.STORE, wake=self._ring)
         self.lander.start()
         stack.callback(self.lander.close)
+        reader = sqlite.open_reader(home / homes.STORE)
+        stack.callback(reader.close)
+        salvaged = recover(self.ledger, self.settler, home, partial(_landed, reader, home))
+        self._number_on(reader)
         self.pool = Pool(home, cells=settings.farm.workers, instance=self.instance, wake=self._ring)
         self.pool.start()
         stack.callback(self.pool.close)
-        reader = sqlite.open_reader(home / homes.STORE)
-        stack.callback(reader.close)
-        self._number_on(reader)
         self.dispatcher = Dispatcher(
             self.ledger,
             self.pool,
@@ -473,6 +475,11 @@ def _of_the_store(home: Path) -> Iterator[None]:
         yield
     except sqlite3.DatabaseError as error:
         raise sqlite.in_words(home / homes.STORE, error) from error
+
+
+def _landed(reader: sqlite3.Connection, home: Path, attempts: Iterable[int]) -> set[int]:
+    with _of_the_store(home):
+        return landed_before(reader, attempts)
 
 
 def _cursor(reader: sqlite3.Connection, home: Path, source: str) -> Any:

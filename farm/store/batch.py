@@ -69,7 +69,8 @@ class Batch:
 
     def _land_extracts(self, group: Sequence[Landing]) -> list[Landed]:
         """Of units that differ."""
-        before, overtaken = landed_before(self._db, group), overtaken_among(self._db, group)
+        before = landed_before(self._db, (landing.attempt_id for landing in group))
+        overtaken = overtaken_among(self._db, group)
         entries = [Entry(landing) for landing in group]
         for entry in entries:
             if entry.fence in before:

@@ -12,11 +12,11 @@ from farm.store.entry import Entry, json_text
 from farm.store.landing import Landing
 
 
-def landed_before(db: sqlite3.Connection, landings: Iterable[Landing]) -> set[int]:
+def landed_before(db: sqlite3.Connection, attempts: Iterable[int]) -> set[int]:
     """Those of these attempts that have landed."""
-    attempts = json.dumps([landing.attempt_id for landing in landings])
     found = db.execute(
-        "SELECT attempt_id FROM landing WHERE attempt_id IN (SELECT value FROM json_each(?))", (attempts,)
+        "SELECT attempt_id FROM landing WHERE attempt_id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(attempts)),),
     )
     return {row[0] for row in found}
 

@@ -39,17 +39,19 @@ class Meter:
         """Before a launch, whose jobs may each take so much memory (0: any)."""
         self._memory_bytes = memory_bytes
         self._soft, self._soft_until = self._hard, 0.0
-        self.started, self.started_cpu_s = time.monotonic(), self._used()[0]
+        self.started_cpu_s = self._used()[0]
+        self.started_at, self.started = time.time(), time.monotonic()  # in this order: see `lap`
 
     def lap(self) -> tuple[float, float, int]:
         """A job's wall and CPU seconds, and its peak of resident bytes since `reset_peak`.
 
-        The next one's count from here, so that what lies between two jobs is measured, too.
+        The next one's count from here, so that what lies between two jobs is measured, too. The time of day is
+        taken first, so that `started_at` and the wall seconds together never lie behind the job's end.
         """
         cpu_s, peak_bytes = self._used()
-        now = time.monotonic()
+        now_at, now = time.time(), time.monotonic()
         wall_s, took_s = now - self.started, cpu_s - self.started_cpu_s
-        self.started, self.started_cpu_s = now, cpu_s
+        self.started_at, self.started, self.started_cpu_s = now_at, now, cpu_s
         return round(wall_s, 6), round(took_s, 6), peak_bytes
 
     def reset_peak(self) -> None:

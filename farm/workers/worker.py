@@ -79,7 +79,7 @@ class Worker:
         self._options: tuple[str, str, Any] = ("", "", None)
         self._desk: Desk | None = None
         os.register_at_fork(after_in_child=self._is_child)
-        self.beat.at(0, NOWHERE, time.monotonic(), time.time(), 0.0, 0, -1)  # born
+        self.beat.at(0, NOWHERE, self.meter.started, self.meter.started_at, 0.0, 0, -1)  # born
 
     def launch(self, launch: Launch) -> Envelope:
         spool = Writer(Path(self.seat.home, "spool", f"{launch.id}.jsonl"))
@@ -110,12 +110,12 @@ class Worker:
         return envelope
 
     def _stand(self, launch: Launch, nth: int, spool: Writer) -> float:
-        """Tell the farm which job we are at, and how many have ended; returns the time of day."""
-        now = time.time()
+        """Tell the farm which job we are at, and how many have ended; returns since when, by the time of day."""
+        meter = self.meter
         self.beat.at(
-            launch.id, nth, self.meter.started, now, self.meter.started_cpu_s, spool.ends, spool.last_end
+            launch.id, nth, meter.started, meter.started_at, meter.started_cpu_s, spool.ends, spool.last_end
         )
-        return now
+        return meter.started_at
 
     def _job(self, launch: Launch, nth: int, job: JobSpec, spool: Writer) -> str:
         """Run one job and write its END line; returns why the process is in doubt after it, if it is.

@@ -166,9 +166,8 @@ BUGS = (
         (
             (
                 "farm/recovery.py",
-                "(done if end is not None and end.attempt == spec.attempt_id else gone).append(spec)",
-                "(done if end is not None else gone).append(spec)\n"
-                "            if end is None:\n                gone.remove(spec)",
+                "            if spec.job_id not in ended\n",
+                "            if spec.job_id not in ended and spec.job_id < 0\n",
             ),
         ),
         12,

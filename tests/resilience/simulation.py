@@ -180,7 +180,9 @@ class Simulation:
         settler = Settler(
             self.ledger, lambda name: self.settings.get(name, departed(name)), self.chance.random
         )
-        salvaged = recover(self.ledger, settler, self.home)
+        salvaged = recover(
+            self.ledger, settler, self.home, lambda attempts: self.contents.landings.keys() & set(attempts)
+        )
         self.cells = Cells(self.home, self.budget.cells, self.time, self.chance, self.world, self.odds)
         self.landings = Landings(self._land, self.time, self.chance)
         self.dispatcher = Dispatcher(
