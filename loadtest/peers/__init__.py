@@ -14,7 +14,7 @@ from typing import Protocol, cast
 
 from loadtest.effort import Effort, Work
 
-NAMES = ("farm", "multiprocessing", "pebble", "huey", "celery", "dramatiq", "rq")
+NAMES = ("farm", "multiprocessing", "pebble", "huey", "celery", "dramatiq", "dramatiq_tuned", "rq")
 FLOOR = ("pebble", "multiprocessing")
 """Bare pools: what the same work costs when nothing is kept about it."""
 

@@ -1,16 +1,21 @@
-"""Dramatiq: its default middleware (retries, time limit, age limit …) on Redis, processes of one thread each."""
+"""Dramatiq as its documentation starts it, on Redis: its default middleware (retries, time limit, age limit …), and in
+each process its eight threads, for each of which it prefetches two messages.
+
+Documents are read by one thread in each process: what reads PDF may not run in two at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from loadtest import redis
+from loadtest.effort import Effort
 from loadtest.peers.brokered import OnRedis
 from loadtest.tasks.dramatiq import make
 
-PREFETCH = 64
-"""Of no-ops; with its default of two for each thread a thread sleeps most of the time."""
+ONE = ("--threads", "1")
 
 
 class Queue(OnRedis):
@@ -30,23 +35,23 @@ class Queue(OnRedis):
     def start(self) -> None:
         super().start()
         self._actors = make(self.broker())
-        self._prefetch: dict[str, str] = {}
-
-    def environment(self) -> Mapping[str, str]:
-        return self._prefetch
+        self._threads: Sequence[str] = ()
 
     def commands(self) -> Sequence[Sequence[str]]:
         workers = ("-m", "dramatiq", "loadtest.tasks.dramatiq:broker")
-        return [(*workers, "--processes", str(self.count), "--threads", "1", "--skip-logging")]
+        return [(*workers, "--processes", str(self.count), *self._threads, "--skip-logging")]
 
     def put_noops(self, jobs: int) -> None:
-        self._prefetch = {"dramatiq_queue_prefetch": str(PREFETCH)}
         for n in range(jobs):
             self._actors.noop.send(n)
 
     def put_reads(self, tasks: Sequence[tuple[str, ...]]) -> None:
         for arguments in tasks:
             self._actors.read.send(*arguments)
+
+    def read(self, folder: Path, warm: Path) -> Effort:
+        self._threads = ONE
+        return super().read(folder, warm)
 
     def left(self) -> int:
         return int(self.client.hlen("dramatiq:default.msgs"))
