@@ -72,7 +72,7 @@ class Server:
             listener.close()
             raise
         self._listener = listener
-        self._thread = threading.Thread(target=self._accept, args=(listener,), name="control", daemon=True)
+        self._thread = shortage.Thread(self._accept, (listener,), name="control")
         self._thread.start()
 
     def close(self, timeout_s: float = 2.0) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from farm import spool
+from farm import shortage, spool
 from farm.core.job import Ending, Stage
 from farm.errors import DiskFull
 from farm.store.landing import Landed, Landing
@@ -56,7 +56,7 @@ class Lander:
         self._wake = wake
         self._inbox: queue.SimpleQueue[Entry | Callable[[Store], None] | None] = queue.SimpleQueue()
         self._outbox: queue.SimpleQueue[tuple[Landed, Ending]] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="landing", daemon=True)
+        self._thread = shortage.Thread(self._run, name="landing")
         self._opened = threading.Event()
         self._closing = threading.Event()
         self._room = threading.Event()

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, NoReturn
 
 EXIT_CODE = 1
@@ -23,12 +24,28 @@ NO_MEMORY = (
 )
 
 
-class Thread(threading.Thread):
-    """A thread that ends the farm when it cannot begin, instead of being waited for."""
+_SAID = b"Error: " + NO_MEMORY.encode() + b"\n"
 
-    def __init__(self, target: Callable[..., object], args: tuple[object, ...] = (), *, name: str) -> None:
-        super().__init__(target=target, args=args, name=name, daemon=True)
+
+class Thread(threading.Thread):
+    """A thread that ends the farm when it cannot begin, or finds no memory, instead of being waited for."""
+
+    def __init__(
+        self,
+        target: Callable[..., object],
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+        *,
+        name: str,
+    ) -> None:
+        super().__init__(target=target, args=args, kwargs=kwargs, name=name, daemon=True)
         self._started: threading.Event = _Begun()
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except MemoryError:
+            end()
 
 
 class _Begun(threading.Event):
@@ -36,10 +53,12 @@ class _Begun(threading.Event):
         return super().wait(BEGIN_S if timeout is None else timeout) or end()
 
 
-def end(why: str = NO_MEMORY) -> NoReturn:
-    """Say so and end, taking no step that could fail or wait."""
-    os.write(2, b"Error: " + why.encode() + b"\n")
-    os._exit(EXIT_CODE)
+def end(why: str = "") -> NoReturn:
+    """Say so and end, taking no step that could fail or wait; without a reason, the one that needs no memory."""
+    try:
+        os.write(2, b"Error: " + why.encode() + b"\n" if why else _SAID)
+    finally:
+        os._exit(EXIT_CODE)
 
 
 def end_if_memory(error: BaseException) -> None:
@@ -50,7 +69,7 @@ def end_if_memory(error: BaseException) -> None:
 
 def watch() -> Callable[[], None]:
     """From now on a MemoryError that no thread has caught ends the process; returns what undoes that."""
-    before = threading.excepthook, sys.unraisablehook
+    before = threading.excepthook, sys.unraisablehook, sys.excepthook
 
     def died(args: Any) -> None:
         if issubclass(args.exc_type, MemoryError):
@@ -62,8 +81,13 @@ def watch() -> Callable[[], None]:
             end()
         before[1](args)
 
-    def undo() -> None:
-        threading.excepthook, sys.unraisablehook = before
+    def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, MemoryError):  # also what a thread's own hook was given no memory for
+            end()
+        before[2](kind, error, trace)
 
-    threading.excepthook, sys.unraisablehook = died, unraisable
+    def undo() -> None:
+        threading.excepthook, sys.unraisablehook, sys.excepthook = before
+
+    threading.excepthook, sys.unraisablehook, sys.excepthook = died, unraisable, uncaught
     return undo

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-import threading
 from collections.abc import Callable, Iterable
+
+from farm import shortage
 
 
 class Ear:
@@ -22,7 +23,7 @@ class Ear:
         self._tells.setblocking(False)
         self._before_fd = signal.set_wakeup_fd(self._tells.fileno(), warn_on_full_buffer=False)
         self._before = {number: signal.signal(number, lambda *_: None) for number in numbers}
-        self._thread = threading.Thread(target=self._listen, name="signals", daemon=True)
+        self._thread = shortage.Thread(self._listen, name="signals")
         self._thread.start()
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from farm import shortage
 from farm.settings import SourceSettings
 
 PROGRAM = "farm.workers.listener"
@@ -59,7 +60,7 @@ class Listen:
         self._said: str | None = None
         self._looked_at = time.monotonic()
         self._process: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._run, name=f"listen {settings.name}", daemon=True)
+        self._thread = shortage.Thread(self._run, name=f"listen {settings.name}")
 
     def start(self) -> None:
         self._thread.start()

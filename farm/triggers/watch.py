@@ -19,6 +19,7 @@ from pathlib import Path
 
 from watchdog.events import DirAttribEvent, DirMovedEvent, FileSystemEvent
 
+from farm import shortage
 from farm.core.debounce import Debounce
 from farm.errors import FarmError
 from farm.triggers.tree import Pace, Tree
@@ -67,7 +68,7 @@ class Watch:
         self._listed_at = -NEVER
         self._unstable: dict[str, float] = {}
         self._said: str | None = None  # told once in any case: an earlier farm may have left a sentence
-        self._thread = threading.Thread(target=self._run, name=f"watch {source}", daemon=True)
+        self._thread = shortage.Thread(self._run, name=f"watch {source}")
 
     def start(self) -> None:
         """Returns at once; the first listing is asked for when the watch stands."""

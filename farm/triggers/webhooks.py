@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from farm import shortage
 from farm.errors import FarmError, NotPossible
 from farm.settings import WebhookSettings
 from farm.telemetry import Name, log
@@ -148,9 +149,7 @@ class Listener:
                 h11_max_incomplete_event_size=32_768,
             )
         )
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [bound]}, name="webhooks", daemon=True
-        )
+        self._thread = shortage.Thread(self._server.run, kwargs={"sockets": [bound]}, name="webhooks")
         self._thread.start()
         log(Name.WEBHOOK_LISTENING, host=self._address[0], port=self._address[1])
 

@@ -80,7 +80,7 @@ class Crew:
         self.watch = Watch(self, begin_s)
         self._hands: set[threading.Thread] = set()
         self._postponed: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._spare = threading.Thread(target=self._lend_a_hand, name="crew_spare", daemon=True)
+        self._spare = shortage.Thread(self._lend_a_hand, name="crew_spare")
         self._generation = 0
         self._stillborn = 0
         self._since = 0

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import select
-import threading
 from typing import TYPE_CHECKING
 
 from farm import shortage
@@ -49,7 +48,7 @@ class Watch:
         self._lost: list[tuple[float, float]] = []
         self._asleep = True
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread = shortage.Thread(self._run, name="watch")
 
     def start(self) -> None:
         self._thread.start()

@@ -1,0 +1,57 @@
+"""A thread that finds no memory ends the process with a sentence, whichever way the error goes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from farm.shortage import EXIT_CODE, NO_MEMORY
+
+DEATHS = {
+    "a thread of the farm's": "shortage.Thread(fail, name='x').start()",
+    "a library's thread": "threading.Thread(target=fail).start()",
+    "a library's thread, whose hook finds none either": (
+        "threading.excepthook = lambda args: fail(); threading.Thread(target=fail).start()"
+    ),
+    "a finalizer": "made = Made(); del made",
+    "the main thread": "fail()",
+}
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_the_process_ends_with_the_sentence(death: str) -> None:
+    program = f"""
+import threading, time
+from farm import shortage
+
+def fail():
+    raise MemoryError
+
+class Made:
+    def __del__(self):
+        fail()
+
+shortage.watch()
+{DEATHS[death]}
+time.sleep(30)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20)
+    assert done.returncode == EXIT_CODE
+    assert done.stderr.splitlines()[-1] == f"Error: {NO_MEMORY}"
+
+
+def test_what_undoes_the_watch_leaves_other_errors_as_they_were() -> None:
+    program = """
+import threading
+from farm import shortage
+
+undo = shortage.watch()
+threading.Thread(target=lambda: 1 / 0).start()
+undo()
+1 / 0
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1
+    assert done.stderr.count("ZeroDivisionError: division by zero") == 2
