@@ -272,7 +272,7 @@ class Showing(threading.Thread):
             self._say_stopping(watcher)
             watcher.look()
             quiet = quiet + 1 if watcher.quiet else 0
-            if not welcomed and quiet >= 4:
+            if not welcomed and quiet >= 4 and self._grace_s is None:
                 welcomed = True
                 watcher.say(f"search it: {self._app.say('search WORDS')}")
                 watcher.say(f"{self._waits_for()}; Ctrl-C stops (again: at once)")

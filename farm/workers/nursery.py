@@ -55,12 +55,15 @@ def start(marker: str) -> int:
     path = os.environ.get("PYTHONPATH")
     with starting():
         multiprocessing.forkserver.set_forkserver_preload(["farm.workers.preload"])
-        with _environment(
-            {
-                reaper.MARKER: marker,
-                "SPT_NOENV": "1",  # or process titles would be written over the marker
-                "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root,
-            }
+        with (
+            _environment(
+                {
+                    reaper.MARKER: marker,
+                    "SPT_NOENV": "1",  # or process titles would be written over the marker
+                    "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root,
+                }
+            ),
+            _no_word_of_leaks(),
         ):
             multiprocessing.forkserver.ensure_running()
     return pid()
@@ -101,6 +104,16 @@ def stop() -> None:
 
 def _server() -> Any:
     return multiprocessing.forkserver._forkserver
+
+
+@contextlib.contextmanager
+def _no_word_of_leaks() -> Iterator[None]:
+    """When the farm is killed, multiprocessing's tracker takes away its semaphores, and would warn of them."""
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
+    try:
+        yield
+    finally:
+        sys.warnoptions.pop()
 
 
 @contextlib.contextmanager

@@ -52,6 +52,7 @@ def test_a_kill_at_a_random_moment_loses_nothing_and_doubles_nothing(tmp_path: P
             farm.kill()
             until(lambda: not farm.processes(), 5, what=f"still there: {farm.processes()}")
         assert farm.drain() == 0
+        assert "resource_tracker" not in farm.output.read_text(), "nobody is warned of what a kill leaves"
         documents = farm.store("SELECT key FROM document WHERE source = 'notes' AND deleted_at IS NULL")
         assert sorted(key for (key,) in documents) == [f"file{i:03}.txt" for i in range(FILES)]
         assert len(farm.json("search", "number007")) == 1
