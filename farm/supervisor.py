@@ -177,10 +177,10 @@ class Farm:
         """
         with _of_the_store(self.home):
             landed = int(reader.execute("SELECT coalesce(max(attempt_id), 0) FROM landing").fetchone()[0])
-        if landed > self.ledger.newest_attempt():
-            log(Name.LEDGER_BEHIND, newest=self.ledger.newest_attempt(), landed=landed)
+        if landed > self.ledger.attempts.newest():
+            log(Name.LEDGER_BEHIND, newest=self.ledger.attempts.newest(), landed=landed)
             with self.ledger.transaction():
-                self.ledger.number_on(landed)
+                self.ledger.attempts.number_on(landed)
 
     def close(self) -> None:
         if hasattr(self, "dispatcher"):
