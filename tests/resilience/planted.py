@@ -100,7 +100,7 @@ BUGS = (
                 "left_s = position.started + limits.timeout_s + lost_s - now",
                 "left_s = position.started_at + limits.timeout_s + lost_s - time.time()",
             ),
-            ("farm/workers/watch.py", "import threading\n", "import threading\nimport time\n"),
+            ("farm/workers/watch.py", "import select\n", "import select\nimport time\n"),
         ),
         4,
     ),
