@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from farm.core.job import Event, Priority, RunType, Stage
 from farm.errors import NotPossible
-from farm.ledger.ledger import Ledger, NewJob, OpenRun
+from farm.ledger.jobs import NewJob
+from farm.ledger.ledger import Ledger
+from farm.ledger.runs import OpenRun
 from farm.settings import SourceSettings
 
 WATCHFUL = "again"
@@ -50,7 +52,7 @@ def admit(ledger: Ledger, request: Request) -> Answer:
     ).fetchone()
     if paused:
         raise NotPossible(f"{source.name} is paused: `farm sources resume {source.name}` first")
-    open_run = ledger.open_run(source.name)
+    open_run = ledger.runs.unfinished(source.name)
     if request.paths is not None:
         return _event(ledger, request, open_run)
     if open_run and open_run.discovering is not None:
@@ -58,7 +60,7 @@ def admit(ledger: Ledger, request: Request) -> Answer:
     if open_run and open_run.active:
         _look(ledger, request, open_run.id, WATCHFUL)
         return Answer(open_run.id, coalesced=True)
-    run_id = ledger.create_run(
+    run_id = ledger.runs.create(
         source.name, request.type, request.trigger, trigger_key=request.trigger_key, actor=request.actor
     )
     if run_id is None:
@@ -75,7 +77,7 @@ def _event(ledger: Ledger, request: Request, open_run: OpenRun | None) -> Answer
     run_id = (
         open_run.id
         if joins and open_run
-        else ledger.create_run(
+        else ledger.runs.create(
             request.source.name,
             RunType.EVENT,
             request.trigger,
@@ -85,13 +87,13 @@ def _event(ledger: Ledger, request: Request, open_run: OpenRun | None) -> Answer
     )
     if run_id is None:
         return Answer(None, coalesced=True)
-    _look(ledger, request, run_id, f"event:{ledger.next_job_id()}")
+    _look(ledger, request, run_id, f"event:{ledger.jobs.next_id()}")
     return Answer(run_id, coalesced=joins)
 
 
 def _add_to_waiting(ledger: Ledger, request: Request) -> bool:
     """Whether an event job that has not begun took these keys along with its own: a burst needs one look."""
-    waiting = ledger.waiting_event(request.source.name, _priority(request))
+    waiting = ledger.jobs.waiting_event(request.source.name, _priority(request))
     if waiting is None:
         return False
     job_id, payload = waiting
@@ -99,25 +101,27 @@ def _add_to_waiting(ledger: Ledger, request: Request) -> bool:
     paths = list(dict.fromkeys([*asked["paths"], *(request.paths or ())]))
     if len(paths) > EVENT_PATHS:
         return False
-    ledger.ask_otherwise(job_id, json.dumps({**asked, "paths": paths}))
+    ledger.jobs.ask_otherwise(job_id, json.dumps({**asked, "paths": paths}))
     return True
 
 
 def _join_discover(ledger: Ledger, request: Request, open_run: OpenRun, job_id: int) -> Answer:
     """A look is waiting or under way. A person's request is answered by a look that begins after it."""
     if request.trigger == "manual":
-        state = ledger.facts([job_id])[job_id].state
+        state = ledger.jobs.facts([job_id])[job_id].state
         if state == "running":
             _look(ledger, request, open_run.id, WATCHFUL)
         elif state == "retrying":
-            ledger.move([job_id], Event.RETRY, actor=request.actor or "operator", cause="a run was asked for")
+            ledger.jobs.move(
+                [job_id], Event.RETRY, actor=request.actor or "operator", cause="a run was asked for"
+            )
     return Answer(open_run.id, coalesced=True)
 
 
 def _look(ledger: Ledger, request: Request, run_id: int, key: str) -> None:
     paths = list(request.paths) if request.paths is not None else None
     payload = json.dumps({"paths": paths, "type": request.type})
-    ledger.submit(
+    ledger.jobs.submit(
         run_id,
         request.source.name,
         [NewJob(Stage.DISCOVER, key=key, payload=payload)],
@@ -125,7 +129,7 @@ def _look(ledger: Ledger, request: Request, run_id: int, key: str) -> None:
         cause=request.trigger,
         actor=request.actor or request.trigger,
     )
-    ledger.touch_run(run_id)
+    ledger.runs.touch(run_id)
 
 
 def _priority(request: Request) -> int:
@@ -138,4 +142,4 @@ def _clear_quarantined_discover(ledger: Ledger, source: str) -> None:
         "SELECT id FROM job WHERE source = ? AND stage = 'discover' AND state = 'quarantined'", (source,)
     ).fetchall()
     if rows:
-        ledger.move([id_ for (id_,) in rows], Event.SUPERSEDE, cause="a new run lists the source again")
+        ledger.jobs.move([id_ for (id_,) in rows], Event.SUPERSEDE, cause="a new run lists the source again")

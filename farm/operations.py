@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from farm import intake
 from farm.core.job import Event, Outcome, RunType, Stage, State
 from farm.errors import NotFound, NotPossible, UnknownSource
-from farm.ledger.ledger import Ledger, NewJob
+from farm.ledger.jobs import NewJob
+from farm.ledger.ledger import Ledger
 from farm.settings import SourceSettings
 from farm.telemetry import Name, log
 
@@ -100,7 +101,7 @@ class Operations:
         settings = self._source(source)
         if len(jobs) > MOST_SUBMITTED:
             raise NotPossible(f"at most {MOST_SUBMITTED} jobs at once, not {len(jobs)}")
-        run_id = self.ledger.create_run(source, RunType.EVENT, "submit", actor=actor)
+        run_id = self.ledger.runs.create(source, RunType.EVENT, "submit", actor=actor)
         assert run_id is not None
         new = [
             NewJob(
@@ -112,8 +113,8 @@ class Operations:
             for job in jobs
         ]
         level = int(settings.priority) if priority is None else max(0, min(2, int(priority)))
-        n = self.ledger.submit(run_id, source, new, level, cause="submitted", actor=actor)
-        self.ledger.touch_run(run_id)
+        n = self.ledger.jobs.submit(run_id, source, new, level, cause="submitted", actor=actor)
+        self.ledger.runs.touch(run_id)
         return {"run_id": run_id, "new": n, "known": len(new) - n}
 
     # -- sources
@@ -149,7 +150,7 @@ class Operations:
             "source = ? AND state = 'retrying' AND due_at <= ? AND outcome IN ('transient', 'rate_limited')",
             (name, row[0]),
         )
-        self.ledger.move(resting, Event.RETRY, cause="its source's breaker was closed", actor=actor)
+        self.ledger.jobs.move(resting, Event.RETRY, cause="its source's breaker was closed", actor=actor)
         log(Name.BREAKER_CLOSED, source=name, actor=actor)
 
     def remove_source(self, name: str, *, actor: str, purge: bool = False) -> dict[str, Any]:
@@ -214,7 +215,7 @@ class Operations:
         return self._chosen(Event.DISCARD, ids, all, source, actor, "state = 'quarantined'")
 
     def explain(self, job_id: int, *, actor: str) -> dict[str, str]:
-        if job_id not in self.ledger.facts([job_id]):
+        if job_id not in self.ledger.jobs.facts([job_id]):
             raise NotFound(f"there is no job {job_id}")
         return {"sentence": self.live.hold(job_id)}
 
@@ -248,7 +249,7 @@ class Operations:
     ) -> dict[str, Any]:
         """Move what can be moved; say of each other one why not."""
         wanted = list(dict.fromkeys(ids))
-        facts = self.ledger.facts(wanted)
+        facts = self.ledger.jobs.facts(wanted)
         skipped = [{"id": i, "why": f"there is no job {i}"} for i in wanted if i not in facts]
         running = [i for i in facts if facts[i].state is State.RUNNING]
         resting = [i for i in facts if facts[i].state is not State.RUNNING]
@@ -262,7 +263,7 @@ class Operations:
         quarantined = (
             [i for i in resting if facts[i].state is State.QUARANTINED] if event is Event.CANCEL else []
         )
-        moved = self.ledger.move(
+        moved = self.ledger.jobs.move(
             [i for i in resting if i not in set(quarantined)],
             event,
             cause=cause,
@@ -270,7 +271,9 @@ class Operations:
             strict=False,
             **extra,
         )
-        moved += self.ledger.move(quarantined, Event.DISCARD, cause=cause, actor=actor, reason="discarded")
+        moved += self.ledger.jobs.move(
+            quarantined, Event.DISCARD, cause=cause, actor=actor, reason="discarded"
+        )
         asked = 0
         for i in running:
             if event in (Event.CANCEL, Event.PAUSE) and self.live.interrupt(i, event, actor):

@@ -15,7 +15,8 @@ from farm.core.job import Ending, Event, Outcome
 from farm.core.lifecycle import event_of
 from farm.core.profile import Profile, raised
 from farm.core.retry import GoBack, Quarantine, RetryAt
-from farm.ledger.ledger import JobFacts, Ledger
+from farm.ledger.jobs import JobFacts
+from farm.ledger.ledger import Ledger
 from farm.settings import SourceSettings
 from farm.telemetry import Name, log
 
@@ -43,12 +44,12 @@ class Settler:
         """These jobs are done, and their content, if any, has landed. A message is what a listing warned of."""
         if not endings:
             return
-        self.ledger.close_attempts(endings)
+        self.ledger.attempts.close(endings)
         done = defaultdict[str, list[int]](list)
         for ending in endings:
             done[ending.message].append(ending.job_id)
         for message, ids in done.items():
-            self.ledger.move(
+            self.ledger.jobs.move(
                 ids,
                 Event.SUCCEED,
                 outcome=Outcome.SUCCEEDED,
@@ -61,20 +62,20 @@ class Settler:
         """These attempts did not succeed. An operator's intent outranks the retry policy."""
         if not endings:
             return
-        self.ledger.close_attempts(endings)
-        facts = self.ledger.facts([e.job_id for e in endings])
+        self.ledger.attempts.close(endings)
+        facts = self.ledger.jobs.facts([e.job_id for e in endings])
         back: dict[tuple[Outcome, str], list[int]] = defaultdict(list)
         for ending in endings:
             job = facts[ending.job_id]
             intent = intents.get(job.id)
             if ending.outcome is Outcome.CANCELLED or (intent and ending.outcome is Outcome.INTERRUPTED):
                 event, actor = intent or (Event.CANCEL, "farm")
-                self.ledger.move([job.id], event, cause="asked for", actor=actor, outcome=ending.outcome)
+                self.ledger.jobs.move([job.id], event, cause="asked for", actor=actor, outcome=ending.outcome)
             elif self._verdict(job, ending) is None:
                 back[ending.outcome, ending.message].append(job.id)
         for (outcome, message), ids in back.items():
             lost = outcome is Outcome.LOST
-            self.ledger.move(
+            self.ledger.jobs.move(
                 ids,
                 Event.LOSE if lost else Event.INTERRUPT,
                 cause=message,
@@ -105,7 +106,7 @@ class Settler:
         if isinstance(verdict, GoBack):
             return None
         costs = isinstance(verdict, Quarantine) or verdict.costs_attempt
-        self.ledger.move(
+        self.ledger.jobs.move(
             [job.id],
             Event.CRASH if ending.outcome is Outcome.LOST else event_of(ending.outcome),
             cause=ending.message,
@@ -116,9 +117,9 @@ class Settler:
             losses="losses + 1" if counted == "losses" else "",
         )
         if isinstance(verdict, RetryAt):
-            self.ledger.move([job.id], Event.RETRY, due_at=verdict.at, memory_bytes=verdict.memory_bytes)
+            self.ledger.jobs.move([job.id], Event.RETRY, due_at=verdict.at, memory_bytes=verdict.memory_bytes)
         else:
-            self.ledger.move(
+            self.ledger.jobs.move(
                 [job.id],
                 Event.QUARANTINE,
                 reason=verdict.reason,
@@ -126,7 +127,7 @@ class Settler:
                 message=verdict.message,
             )
             if ending.outcome is Outcome.INVALID_INPUT:
-                self.ledger.count_documents(job.id, rejected=1)
+                self.ledger.runs.count_documents(job.id, rejected=1)
             log(
                 Name.JOB_QUARANTINED,
                 job=job.id,

@@ -1,6 +1,6 @@
 """The supervisor: puts the farm together, hears signals, takes it apart again in the right order.
 
-`run` is `farm start`; `offline` lets the command line change a ledger whose farm is down, under the same lock.
+`run` is `farm start`. What its triggers lead to stands in `farm.firing`, what is asked of it in `farm.desk`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import json
 import os
 import random
 import secrets
-import shutil
 import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,37 +22,26 @@ from typing import Any
 from farm import control, fleeting, machine, shortage, sqlite, telemetry
 from farm import home as homes
 from farm.core.admission import Budget
-from farm.core.job import Event
-from farm.deliveries import Deliveries
+from farm.desk import Desk
 from farm.dispatch.dispatcher import Dispatcher
-from farm.dispatch.pressure import PRESSED
-from farm.errors import DiskFull, FarmError, NotPossible
-from farm.intake import Request, admit
+from farm.errors import DiskFull, FarmError
+from farm.firing import Triggers, webhook_secrets
 from farm.lander import Lander
 from farm.ledger.ledger import Ledger
-from farm.operations import Offline, Operations
 from farm.recovery import recover
 from farm.reserve import Reserve
-from farm.secrets import resolve
 from farm.settings import Settings, SourceSettings, load
 from farm.settle import Settler
 from farm.signals import Ear
 from farm.sources import Source, departed
 from farm.store.notes import landed_before
-from farm.store.store import Store
 from farm.telemetry import Name, log
-from farm.triggers.clock import Clock, Schedule
-from farm.triggers.listen import Listen
-from farm.triggers.watches import Watches
-from farm.triggers.webhooks import Listener
 from farm.workers import reaper
 from farm.workers.pool import Pool
 
 DRAINED_WITH_QUARANTINED = 3
 CUT_SHORT = 130
 """A drain that was told to stop while there was work left; what a shell has for Ctrl-C."""
-BRINGS_WORK = frozenset({"run", "submit", "retry_jobs"})
-"""Operations that are refused while the disk is full."""
 
 
 def run(
@@ -110,11 +98,10 @@ class Farm:
         self._stack = ExitStack()
         self._asked_to_stop = False
         self._stopping = stopping
-        self._webhooks: Listener | None = None
 
     def start(self) -> None:
         home, settings, stack = self.home, self.settings, self._stack
-        self._webhook_secrets(settings)  # before anything begins: what is missing is told at once
+        self._check(settings)  # before anything begins: what is missing is told at once
         reaper.sweep(str(home))
         fleeting.sweep()
         homes.keep_in_force(home, settings.text)
@@ -156,13 +143,26 @@ class Farm:
         )
         for item in salvaged:
             self.dispatcher.adopt(item.launch, item.finished)
-        self._deliveries = Deliveries(self.ledger, lambda: self.sources, self.dispatcher.call)
-        self.operations = Operations(self.ledger, settings.sources, self)
-        server = control.Server(home, self.handle, _control_failed)
+        self.triggers = Triggers(home, self.instance, self.ledger, self.sources, self.dispatcher)
+        self.desk = Desk(
+            home,
+            self.dispatcher,
+            self.lander,
+            self.sources,
+            begun_at=self.started_at,
+            stop=self.stop,
+            reload=self.reload,
+            webhooks=self.triggers.webhook_facts,
+        )
+        server = control.Server(home, self.desk.handle, _control_failed)
         server.start()
         stack.callback(server.close)
         self._hear_signals()
-        self._start_triggers()
+        stack.callback(self.triggers.close)
+        if self.drain:
+            self.triggers.run_all()
+        else:
+            self.triggers.start(settings)
         log(Name.FARM_STARTED, pid=os.getpid(), sources=len(self.sources), cells=settings.farm.workers)
 
     def _ring(self) -> None:
@@ -177,10 +177,10 @@ class Farm:
         """
         with _of_the_store(self.home):
             landed = int(reader.execute("SELECT coalesce(max(attempt_id), 0) FROM landing").fetchone()[0])
-        if landed > self.ledger.newest_attempt():
-            log(Name.LEDGER_BEHIND, newest=self.ledger.newest_attempt(), landed=landed)
+        if landed > self.ledger.attempts.newest():
+            log(Name.LEDGER_BEHIND, newest=self.ledger.attempts.newest(), landed=landed)
             with self.ledger.transaction():
-                self.ledger.number_on(landed)
+                self.ledger.attempts.number_on(landed)
 
     def close(self) -> None:
         if hasattr(self, "dispatcher"):
@@ -221,11 +221,11 @@ class Farm:
 
     def _reload_or_say(self) -> None:
         try:
-            self._reload()
+            self.reload()
         except FarmError as error:
             log(Name.SETTINGS_REFUSED, why=str(error))
 
-    def stop(self, *, now: bool = False) -> None:
+    def stop(self, now: bool = False) -> None:
         """Running jobs get the grace time. A second time, or `now`: at once."""
         log(Name.FARM_STOPPING, at_once=now)
         first, self._asked_to_stop = not self._asked_to_stop, True
@@ -234,161 +234,17 @@ class Farm:
         if first and self._stopping is not None:
             self._stopping(grace_s)
 
-    # -- triggers
+    # -- farm.toml
 
-    def _start_triggers(self) -> None:
-        if self.drain:
-            for name, source in self.sources.items():
-                if not source.paused:
-                    self._admit(name, "drain", f"{name}@drain {self.instance}")
-            return
-        rows = self.ledger.connection.execute("SELECT source, spec, last_fire_at, next_fire_at FROM schedule")
-        known = {row[0]: Schedule(*row) for row in rows}
-        self.clock = Clock(self.settings.sources.values(), self._fire, known)
-        self._stack.callback(self.clock.close)
-        with self.ledger.transaction():
-            self._note_schedules()
-        self.watches = Watches(self._watch_fired, self._degraded, self._listen)
-        self._stack.callback(self.watches.close)
-        self.watches.reload(self.settings.sources.values())
-        self._stack.callback(self._stop_hearing)
-        self._hear_webhooks()
-        self.clock.start()
+    def _check(self, settings: Settings) -> None:
+        """Raises FarmError where something that farm.toml names is missing. A drain hears no webhooks."""
+        if not self.drain:
+            webhook_secrets(self.home, settings)
 
-    def _hear_webhooks(self) -> None:
-        """Listen as farm.toml says; raises FarmError where that cannot be, and then all is as before."""
-        settings = self.settings.farm.webhooks
-        if settings is None:
-            self._stop_hearing()
-            return
-        found = self._webhook_secrets(self.settings)
-        if self._webhooks is not None and self._webhooks.hears(settings, found):
-            return
-        self._stop_hearing()
-        self._webhooks = Listener(settings, found, self._deliveries.receive)
-        self._webhooks.start()
-
-    def _webhook_secrets(self, settings: Settings) -> tuple[str, ...]:
-        """Raises FarmError where one is missing. A drain hears no webhooks."""
-        webhooks = None if self.drain else settings.farm.webhooks
-        return tuple(resolve(name, home=self.home) for name in webhooks.secrets) if webhooks else ()
-
-    def _stop_hearing(self) -> None:
-        if self._webhooks is not None:
-            self._webhooks.close()
-        self._webhooks = None
-
-    def _note_schedules(self) -> None:
-        """Have the ledger say when each source fires next."""
-        self.ledger.connection.execute("DELETE FROM schedule")
-        self.ledger.connection.executemany(
-            "INSERT INTO schedule (source, spec, last_fire_at, next_fire_at) VALUES (?, ?, ?, ?)",
-            [(s.source, s.spec, s.last_fire_at, s.next_fire_at) for s in self.clock.schedules()],
-        )
-
-    def _fire(self, source: str, trigger: str, key: str, due_at: float) -> None:
-        """The clock's thread: a schedule is due. What it raises has the clock try again later."""
-        self._refuse_if_pressed()
-        next_at = self.clock.next_after(source, due_at)
-
-        def act() -> None:
-            self._admit(source, trigger, key)
-            self.ledger.connection.execute(
-                "UPDATE schedule SET last_fire_at = ?, next_fire_at = ? WHERE source = ?",
-                (due_at, next_at, source),
-            )
-
-        self.dispatcher.call(act)
-
-    def _admit(self, name: str, trigger: str, key: str) -> None:
-        source = self.sources.get(name)
-        if source is None or source.paused:
-            return
-        with self.ledger.joined():
-            answer = admit(self.ledger, Request(source.settings, trigger=trigger, trigger_key=key))
-        log(Name.TRIGGER_FIRED, source=name, trigger=trigger, run=answer.run_id, coalesced=answer.coalesced)
-
-    def _watch_fired(self, name: str, paths: list[str] | None) -> None:
-        """A watch's thread: these keys changed; None: look at everything. Tried again when it raises."""
-        self._refuse_if_pressed()
-
-        def act() -> None:
-            source = self.sources.get(name)
-            if source is None or source.paused:
-                return
-            trigger = "rescan" if paths is None else "watch"
-            some = None if paths is None else tuple(paths)
-            answer = admit(self.ledger, Request(source.settings, trigger=trigger, paths=some))
-            log(
-                Name.TRIGGER_FIRED,
-                source=name,
-                trigger=trigger,
-                run=answer.run_id,
-                coalesced=answer.coalesced,
-            )
-
-        self.dispatcher.call(act)
-
-    def _listen(self, settings: SourceSettings) -> Listen:
-        marker = f"{reaper.mark_of(str(self.home))}.{self.instance}:listen"
-        return Listen(settings, self.home, {reaper.MARKER: marker}, self._watch_fired, self._degraded)
-
-    def _degraded(self, name: str, sentence: str) -> None:
-        """A watch's thread: something about the source does not work (or, empty, works again)."""
-
-        def act() -> None:
-            self.ledger.connection.execute(
-                "INSERT INTO source (name, degraded) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET degraded = ?2",
-                (name, sentence),
-            )
-
-        with suppress(DiskFull):  # the log has it, and the watch must live on
-            self.dispatcher.call(act)
-        log(Name.SOURCE_DEGRADED if sentence else Name.SOURCE_RECOVERED, source=name, why=sentence or None)
-
-    # -- control
-
-    def handle(self, op: str, args: dict[str, Any], actor: str) -> object:
-        """A control thread: one request of the command line."""
-        match op:
-            case "ping":
-                return {"pid": os.getpid(), "started_at": self.started_at}
-            case "status_live":
-                return self.dispatcher.call(self._status)
-            case "stop":
-                self.stop(now=bool(args.get("now")))
-                return {"stopping": True}
-            case "reload":
-                return self._reload()
-        if op in BRINGS_WORK:
-            self._refuse_if_pressed()
-        return self.dispatcher.call(lambda: self._perform(op, args, actor))
-
-    def _refuse_if_pressed(self) -> None:
-        if self.dispatcher.pressed:
-            raise NotPossible(f"{PRESSED}: make room in {self.home}")
-
-    def _perform(self, op: str, args: dict[str, Any], actor: str) -> Any:
-        result = self.operations.perform(op, args, actor)
-        if op in ("pause_source", "resume_source"):
-            self.sources[args["name"]].paused = bool(result["paused"])
-        if op in ("resume_source", "run"):
-            self.sources[args.get("name") or args["source"]].close_fuse()
-        return result
-
-    def _status(self) -> dict[str, Any]:
-        webhooks = self._webhooks.facts() if self._webhooks else None
-        return {
-            "pid": os.getpid(),
-            "started_at": self.started_at,
-            "webhooks": webhooks,
-            **self.dispatcher.status(),
-        }
-
-    def _reload(self) -> dict[str, Any]:
+    def reload(self) -> dict[str, Any]:
         """Read farm.toml again; nothing changes when it has errors."""
         settings = load(self.settings.config)
-        self._webhook_secrets(settings)
+        self._check(settings)
 
         def act() -> dict[str, Any]:
             gone = self.sources.keys() - settings.sources.keys()
@@ -402,70 +258,15 @@ class Farm:
                 del self.sources[name]
             self.settings = settings
             self.pool.resize(settings.farm.workers)
-            self.operations.sources = settings.sources
+            self.desk.know(settings.sources)
             return {"sources": sorted(settings.sources), "removed": sorted(gone)}
 
         changed = self.dispatcher.call(act)
         homes.keep_in_force(self.home, settings.text)
         if not self.drain:
-            self.clock.reload(settings.sources.values())
-            self.dispatcher.call(self._note_schedules)
-            self.watches.reload(settings.sources.values())
-            self._hear_webhooks()
+            self.triggers.reload(settings)
         log(Name.SETTINGS_LOADED, sources=len(settings.sources))
         return changed
-
-    # -- what operations ask of a running farm
-
-    def interrupt(self, job_id: int, event: Event, actor: str) -> bool:
-        return self.dispatcher.interrupt(job_id, event, actor)
-
-    def hold(self, job_id: int) -> str:
-        return self.dispatcher.hold(job_id)
-
-    def purge(self, source: str) -> None:
-        def act(store: Store) -> None:
-            store.remove_source(source)
-            shutil.rmtree(homes.cache_of(self.home, source), ignore_errors=True)
-
-        self.lander.do(act)
-
-    def forget_usage(self, source: str) -> None:
-        self.sources[source].forget_usage()
-
-
-class Desk:
-    """The operations of a farm that is down."""
-
-    def __init__(self, operations: Operations) -> None:
-        self._operations = operations
-
-    def handle(self, op: str, args: dict[str, Any], actor: str) -> object:
-        if op == "reload":
-            return {}
-        with self._operations.ledger.transaction():
-            return self._operations.perform(op, args, actor)
-
-
-@contextmanager
-def offline(home: Path, config: Path) -> Iterator[Desk]:
-    """The state folder's lock and its ledger, for changes while no farm runs; raises FarmRunning when one does."""
-    homes.prepare(home)
-    with ExitStack() as stack:
-        stack.enter_context(homes.Lock(home))
-        settings = load(config)
-        ledger = Ledger.open(home / homes.LEDGER)
-        stack.callback(ledger.close)
-
-        def purge(source: str) -> None:
-            with Store.open(home / homes.STORE) as store:
-                store.remove_source(source)
-            shutil.rmtree(homes.cache_of(home, source), ignore_errors=True)
-
-        try:
-            yield Desk(Operations(ledger, settings.sources, Offline(purge)))
-        except sqlite3.DatabaseError as error:
-            raise sqlite.in_words(home / homes.LEDGER, error) from error
 
 
 @contextmanager

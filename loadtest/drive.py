@@ -19,7 +19,7 @@ from typing import Any
 from loadtest import probes
 from loadtest.farmhouse import Farmhouse, until
 from loadtest.landing import landing_rates
-from loadtest.material import files
+from loadtest.papers import files
 from loadtest.record import Writer
 from loadtest.scenario import Scenario, Source
 from loadtest.sleeper import sleepers

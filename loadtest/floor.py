@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from farm.core.job import Ending, Outcome, RunType, Stage, Usage
-from farm.ledger.ledger import SCHEMA_VERSION, Ledger, NewJob
+from farm.ledger.jobs import NewJob
+from farm.ledger.ledger import SCHEMA_VERSION, Ledger
 from farm.ledger.queue import MESSAGE_SQL, PRIORITY_SQL
 from farm.settle import Settler
 from farm.sources import departed
@@ -248,12 +249,12 @@ class Plain:
 
 def enqueue(ledger: Ledger, jobs: int) -> None:
     with ledger.transaction():
-        run = ledger.create_run(SOURCE, RunType.EVENT, "submit")
+        run = ledger.runs.create(SOURCE, RunType.EVENT, "submit")
     assert run is not None
     for first, last in _spans(jobs, AT_ONCE):
         with ledger.transaction():
             new = [NewJob(Stage.EXTRACT, f"unit-{i}") for i in range(first, last + 1)]
-            ledger.submit(run, SOURCE, new, 1)
+            ledger.jobs.submit(run, SOURCE, new, 1)
 
 
 def work(ledger: Ledger, launch: int) -> None:
@@ -263,9 +264,9 @@ def work(ledger: Ledger, launch: int) -> None:
     while True:
         with ledger.transaction():
             settler.succeeded(endings)
-            heads = ledger.heads(SOURCE, launch)
+            heads = ledger.tickets.heads(SOURCE, launch)
             ids = [head.job_id for head in heads]
-            specs = ledger.lease(ids, cpu=0.1, memory_bytes=1 << 26) if ids else []
+            specs = ledger.attempts.lease(ids, cpu=0.1, memory_bytes=1 << 26) if ids else []
         if not specs:
             return
         now = time.time()

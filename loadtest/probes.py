@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from farm.core.job import Ending, Outcome, RunType, Stage, Usage
-from farm.ledger.ledger import Ledger, NewJob
+from farm.ledger.jobs import NewJob
+from farm.ledger.ledger import Ledger
 from farm.settle import Settler
 from farm.sources import departed
 from loadtest.farmhouse import Farmhouse, environment, until
@@ -140,10 +141,10 @@ class _LedgerWork:
             return
         ledger = self.ledger
         with ledger.transaction():
-            run = ledger.create_run("deep", RunType.EVENT, "submit")
+            run = ledger.runs.create("deep", RunType.EVENT, "submit")
             assert run is not None
             new = [NewJob(Stage.EXTRACT, f"unit-{self._n + i}") for i in range(jobs)]
-            ledger.submit(run, "deep", new, 1, cause="submitted")
+            ledger.jobs.submit(run, "deep", new, 1, cause="submitted")
             self._n += jobs
 
     def round(self, launches: int = 4) -> None:
@@ -168,9 +169,9 @@ class _LedgerWork:
 
     def _lease(self, spent: dict[str, float]) -> list[Ending]:
         with _Busy(spent, "heads"):
-            heads = self.ledger.heads("deep", BATCH)
+            heads = self.ledger.tickets.heads("deep", BATCH)
         with _Busy(spent, "lease"):
-            specs = self.ledger.lease([h.job_id for h in heads], cpu=0.1, memory_bytes=1 << 26)
+            specs = self.ledger.attempts.lease([h.job_id for h in heads], cpu=0.1, memory_bytes=1 << 26)
         now, used = time.time(), Usage(0.0001, 0.0001, 1 << 24)
         return [
             Ending(s.job_id, s.attempt_id, Outcome.SUCCEEDED, started_at=now, usage=used, pid=1)

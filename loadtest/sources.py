@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from loadtest import material
+from loadtest import papers
 from loadtest.farmhouse import Farmhouse, until
 
 CHANGED = 10
@@ -60,16 +60,16 @@ def _run(farm: Farmhouse, source: str) -> tuple[float, int]:
 def _vault(folder: Path, notes: int) -> None:
     """Each note has a tag and links to two others."""
     (folder / ".obsidian").mkdir(parents=True)
-    for n, (_, content) in enumerate(islice(material.files("notes", "sources"), notes)):
-        head = f"---\ntags: [part{n % 20}]\n---\n[[note {n // 2}]] and ![[note {(n * 7) % notes}#Part 1]]\n\n"
+    for n, (_, content) in enumerate(islice(papers.files("notes", "sources"), notes)):
+        head = f"---\ntags: [part{n % 20}]\n---\n[[note {n // 2}]] and ![[note {(n * 7) % notes}#Part 1]]\n"
         place = folder / f"part {n % 20}"
         place.mkdir(exist_ok=True)
-        (place / f"note {n}.md").write_bytes(head.encode() + content)
+        (place / f"note {n}.md").write_bytes(f"{head}\n## Part 1\n\n".encode() + content)
 
 
 def _repository(folder: Path, files: int) -> None:
     folder.mkdir()
-    for name, content in islice(material.files("notes", "repository"), files):
+    for name, content in islice(papers.files("notes", "repository"), files):
         (folder / name).write_bytes(content)
     _git(folder, "init", "-q", "-b", "main")
     _commit(folder)

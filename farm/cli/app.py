@@ -108,7 +108,7 @@ class App:
                 return control.call(self.home, op, **args)
             except FarmNotRunning:
                 pass
-            from farm.supervisor import offline
+            from farm.desk import offline
 
             try:
                 with offline(self.home, self.config) as desk:

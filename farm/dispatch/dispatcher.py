@@ -200,7 +200,7 @@ class Dispatcher:
             self._perform(request)
         self._take_finished()
         self.settling.write(unfold=not self.pressure.on)
-        self._next_due = self.ledger.ripen(self.ledger.clock())
+        self._next_due = self.ledger.tickets.ripen(self.ledger.clock())
         if self._stop_at is None and not self.pressure.on:
             self.placing.lease()
         else:
@@ -259,7 +259,7 @@ class Dispatcher:
                 source.set_back(before, now)
             self.placing.set_back(now)
         if self._set_back:
-            self.ledger.set_back(now)
+            self.ledger.tickets.set_back(now)
 
     def _save(self) -> None:
         for source in self.sources.values():

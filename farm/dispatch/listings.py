@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from farm.core.job import Ending, JobSpec, Stage
-from farm.ledger.ledger import Ledger, NewJob
+from farm.ledger.jobs import NewJob
+from farm.ledger.ledger import Ledger
 from farm.sources import Source
 from farm.store.landing import Child, Landed
 
@@ -65,12 +66,12 @@ class Listings:
             return None
         self._stepped = True
         listing = self._waiting[0]
-        job = self._ledger.facts([listing.ending.job_id])[listing.ending.job_id]
+        job = self._ledger.jobs.facts([listing.ending.job_id])[listing.ending.job_id]
         source = self._sources.get(job.source)
         if listing.step is None and source:
             listing.step = next(listing.children, None)
         if listing.step is not None and source:
-            self._ledger.submit(
+            self._ledger.jobs.submit(
                 job.run_id,
                 job.source,
                 [
@@ -84,7 +85,7 @@ class Listings:
             )
             return None
         if listing.landed.complete:
-            self._ledger.cancel_unlisted(job.source, listing.ending.attempt_id, listing.landed.unread)
+            self._ledger.jobs.cancel_unlisted(job.source, listing.ending.attempt_id, listing.landed.unread)
         listing.over = True
         return listing.landed, listing.ending
 

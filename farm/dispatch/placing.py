@@ -107,7 +107,7 @@ class Placing:
         for name, source in self.sources.items():
             profile = source.settings.profile
             most = profile.batch * min(free, profile.max_concurrent)
-            heads = self.ledger.heads(name, most + 1)  # the one more shows that the lane still waits
+            heads = self.ledger.tickets.heads(name, most + 1)  # the one more shows that the lane still waits
             if heads:
                 lanes.append(
                     Lane(
@@ -146,7 +146,7 @@ class Placing:
         source = self.sources[place.source]
         source.virtual_s = place.virtual_s
         settings = source.settings
-        specs: Sequence[JobSpec] = self.ledger.lease(
+        specs: Sequence[JobSpec] = self.ledger.attempts.lease(
             place.job_ids, cpu=place.cpu, memory_bytes=place.memory_bytes
         )
         if place.stage is Stage.DISCOVER:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from farm.errors import NotPossible
 from farm.lander import Lander
 from farm.reserve import Reserve
 from farm.telemetry import Name, log
@@ -36,6 +37,11 @@ class Pressure:
     def bears(self) -> bool:
         """Whether a full disk is outlived."""
         return self._reserve is not None
+
+    def refuse(self) -> None:
+        """Raises NotPossible while the disk is full."""
+        if self.on:
+            raise NotPossible(f"{PRESSED}: make room in {self._home}")
 
     def look(self) -> bool:
         """Look at the disk, when that is due; whether it was looked at."""

@@ -184,7 +184,7 @@ class Settling:
         """Counted with the success and not before: what lands again after a crash counts once."""
         self.settler.succeeded([ending for _, ending in landed])
         for result, ending in landed:
-            self.ledger.count_documents(
+            self.ledger.runs.count_documents(
                 ending.job_id,
                 new=result.new,
                 changed=result.changed,
@@ -194,6 +194,6 @@ class Settling:
             )
             if result.unread:
                 unread = plural(len(result.unread), "folder")
-                self.ledger.remark(
+                self.ledger.runs.remark(
                     ending.job_id, f"{unread} could not be read (`farm jobs show {ending.job_id}`)"
                 )

@@ -84,10 +84,10 @@ class LedgerStorage(SqliteStorage):  # type: ignore[misc]
     def dequeue(self) -> bytes | None:
         """Lease the lane's first ready ticket; it stays in the table until the job's outcome is recorded."""
         with self.ledger.joined():
-            heads = self.ledger.heads(self.name, 1)
+            heads = self.ledger.tickets.heads(self.name, 1)
             if not heads:
                 return None
-            self.ledger.lease([heads[0].job_id], cpu=0.0, memory_bytes=0)
+            self.ledger.attempts.lease([heads[0].job_id], cpu=0.0, memory_bytes=0)
             row = self.ledger.connection.execute("SELECT data FROM task WHERE id = ?", (heads[0].job_id,))
             return bytes(row.fetchone()[0])
 
@@ -107,7 +107,7 @@ class LedgerStorage(SqliteStorage):  # type: ignore[misc]
 
     def read_schedule(self, ts: datetime.datetime) -> list[bytes]:
         """Nothing to hand over: what is due becomes ready in place."""
-        self.ledger.ripen(ts.replace(tzinfo=ts.tzinfo or datetime.UTC).timestamp())
+        self.ledger.tickets.ripen(ts.replace(tzinfo=ts.tzinfo or datetime.UTC).timestamp())
         return []
 
     def flush_queue(self) -> None:

@@ -11,7 +11,8 @@ from farm.cli import progress
 from farm.cli.progress import Watcher
 from farm.core.job import Event, Outcome, RunType, Stage
 from farm.ledger import views
-from farm.ledger.ledger import Ledger, NewJob
+from farm.ledger.jobs import NewJob
+from farm.ledger.ledger import Ledger
 
 
 class Work:
@@ -23,34 +24,34 @@ class Work:
 
     def begin(self, source: str, jobs: int = 1) -> int:
         with self.ledger.transaction():
-            run_id = self.ledger.create_run(source, RunType.FULL, "manual")
+            run_id = self.ledger.runs.create(source, RunType.FULL, "manual")
             assert run_id is not None
             new = [NewJob(Stage.EXTRACT, f"{run_id}.{n}", "1") for n in range(jobs)]
-            self.ledger.submit(run_id, source, new, 1)
+            self.ledger.jobs.submit(run_id, source, new, 1)
         return run_id
 
     def succeed(self, run_id: int, *, new: int = 0, count: int | None = None) -> None:
         ids = [row["id"] for row in views.jobs(self.ledger_db(), run_id=run_id) if row["state"] == "pending"]
         with self.ledger.transaction():
             some = ids[:count]
-            self.ledger.lease(some, cpu=1.0, memory_bytes=1)
-            self.ledger.move(some, Event.SUCCEED, outcome=Outcome.SUCCEEDED)
+            self.ledger.attempts.lease(some, cpu=1.0, memory_bytes=1)
+            self.ledger.jobs.move(some, Event.SUCCEED, outcome=Outcome.SUCCEEDED)
             self.ledger.connection.execute(
                 "UPDATE attempt SET outcome = 'succeeded', ended_at = started_at, wall_s = 0 WHERE outcome IS NULL"
             )
-            self.ledger.count_documents(ids[0], new=new)
+            self.ledger.runs.count_documents(ids[0], new=new)
 
     def fail(self, run_id: int, message: str, *, for_s: float) -> None:
         (row,) = views.jobs(self.ledger_db(), run_id=run_id)
         with self.ledger.transaction():
             if row["state"] == "retrying":
-                self.ledger.move([row["id"]], Event.RETRY)
-            self.ledger.lease([row["id"]], cpu=1.0, memory_bytes=1)
-            self.ledger.move([row["id"]], Event.FAIL, outcome=Outcome.TRANSIENT, message=message)
+                self.ledger.jobs.move([row["id"]], Event.RETRY)
+            self.ledger.attempts.lease([row["id"]], cpu=1.0, memory_bytes=1)
+            self.ledger.jobs.move([row["id"]], Event.FAIL, outcome=Outcome.TRANSIENT, message=message)
             self.ledger.connection.execute(
                 "UPDATE attempt SET outcome = 'transient', ended_at = started_at, wall_s = 0 WHERE outcome IS NULL"
             )
-            self.ledger.move([row["id"]], Event.RETRY, due_at=time.time() + for_s)
+            self.ledger.jobs.move([row["id"]], Event.RETRY, due_at=time.time() + for_s)
 
     def give_up(self, run_id: int) -> None:
         """One of its jobs goes to quarantine."""
@@ -58,17 +59,17 @@ class Work:
             row["id"] for row in views.jobs(self.ledger_db(), run_id=run_id) if row["state"] == "pending"
         )
         with self.ledger.transaction():
-            self.ledger.lease([first], cpu=1.0, memory_bytes=1)
-            self.ledger.move([first], Event.FAIL, outcome=Outcome.PERMANENT)
+            self.ledger.attempts.lease([first], cpu=1.0, memory_bytes=1)
+            self.ledger.jobs.move([first], Event.FAIL, outcome=Outcome.PERMANENT)
             self.ledger.connection.execute(
                 "UPDATE attempt SET outcome = 'permanent', ended_at = started_at, wall_s = 0 WHERE outcome IS NULL"
             )
-            self.ledger.move([first], Event.QUARANTINE, reason="parse_error")
+            self.ledger.jobs.move([first], Event.QUARANTINE, reason="parse_error")
 
     def try_again(self, run_id: int) -> None:
         db = self.ledger_db()
         with self.ledger.transaction():
-            self.ledger.move([row["job_id"] for row in views.quarantine(db)], Event.RETRY, reason="")
+            self.ledger.jobs.move([row["job_id"] for row in views.quarantine(db)], Event.RETRY, reason="")
 
     def ledger_db(self) -> sqlite3.Connection:
         return views.connect(self.ledger.path.parent)
@@ -167,7 +168,7 @@ def test_a_run_whose_jobs_are_paused_is_known_to_be_held(home: Path, work: Work)
     run_id = work.begin("notes")
     watcher = Watcher(views.connect(home), only=[run_id])
     with work.ledger.transaction():
-        work.ledger.move([1], Event.PAUSE, actor="ada")
+        work.ledger.jobs.move([1], Event.PAUSE, actor="ada")
     watcher.look()
     assert watcher.held() == [run_id]
     watcher.close()

@@ -183,13 +183,13 @@ def test_jobs_show_has_the_keys_that_others_rely_on(farm: Farm, jobs: Jobs) -> N
 def test_attempts_that_cost_nothing_are_counted_everywhere_alike(farm: Farm, jobs: Jobs) -> None:
     ledger = Ledger.open(farm.home / homes.LEDGER)
     with ledger.transaction():
-        ledger.lease([jobs.pending], cpu=1.0, memory_bytes=1)
-        ledger.close_attempts([Ending(jobs.pending, ledger.newest_attempt(), Outcome.INTERRUPTED)])
-        ledger.move([jobs.pending], Event.INTERRUPT)
-        ledger.lease([jobs.pending], cpu=1.0, memory_bytes=1)
-        ledger.close_attempts([Ending(jobs.pending, ledger.newest_attempt(), Outcome.PERMANENT)])
-        ledger.move([jobs.pending], Event.FAIL, attempts="attempts + 1")
-        ledger.move([jobs.pending], Event.QUARANTINE, reason="parse_error")
+        ledger.attempts.lease([jobs.pending], cpu=1.0, memory_bytes=1)
+        ledger.attempts.close([Ending(jobs.pending, ledger.attempts.newest(), Outcome.INTERRUPTED)])
+        ledger.jobs.move([jobs.pending], Event.INTERRUPT)
+        ledger.attempts.lease([jobs.pending], cpu=1.0, memory_bytes=1)
+        ledger.attempts.close([Ending(jobs.pending, ledger.attempts.newest(), Outcome.PERMANENT)])
+        ledger.jobs.move([jobs.pending], Event.FAIL, attempts="attempts + 1")
+        ledger.jobs.move([jobs.pending], Event.QUARANTINE, reason="parse_error")
     ledger.close()
     for command in (("jobs", "list"), ("quarantine", "list")):
         heads, *rows = farm(*command).out.splitlines()

@@ -10,7 +10,8 @@ from farm import home as homes
 from farm.core.job import RunType, Stage
 from farm.errors import LedgerDamaged, NotFound
 from farm.ledger import views
-from farm.ledger.ledger import Ledger, NewJob
+from farm.ledger.jobs import NewJob
+from farm.ledger.ledger import Ledger
 from tests.cli.world import NOW, Jobs
 
 
@@ -62,9 +63,9 @@ def test_a_list_longer_than_a_page_is_complete(home: Path) -> None:
     ledger = Ledger.open(home / homes.LEDGER)
     many = views.PAGE * 2 + 1
     with ledger.transaction():
-        run_id = ledger.create_run("notes", RunType.FULL, "manual")
+        run_id = ledger.runs.create("notes", RunType.FULL, "manual")
         assert run_id is not None
-        ledger.submit(run_id, "notes", [NewJob(Stage.EXTRACT, str(n), "1") for n in range(many)], 1)
+        ledger.jobs.submit(run_id, "notes", [NewJob(Stage.EXTRACT, str(n), "1") for n in range(many)], 1)
     ledger.close()
     db = views.connect(home)
     ids = [row["id"] for row in views.jobs(db)]
@@ -142,7 +143,7 @@ def test_a_reader_sees_what_a_living_writer_committed(home: Path, jobs: Jobs) ->
     ledger = Ledger.open(home / homes.LEDGER)
     db = views.connect(home)
     with ledger.transaction():
-        ledger.create_run("later", RunType.FULL, "manual")
+        ledger.runs.create("later", RunType.FULL, "manual")
         assert [row["source"] for row in views.runs(db, source="later")] == []
     assert [row["source"] for row in views.runs(db, source="later")] == ["later"]
     ledger.close()

@@ -12,7 +12,8 @@ import pytest
 from farm import home as homes
 from farm.cli import main
 from farm.core.job import Ending, Event, Evidence, Outcome, RunType, Stage, Usage
-from farm.ledger.ledger import Ledger, NewJob
+from farm.ledger.jobs import NewJob
+from farm.ledger.ledger import Ledger
 
 NOW = 1_800_000_000.0
 
@@ -48,25 +49,25 @@ def fill(home: Path, *, clock: Clock | None = None) -> Jobs:
     ledger = Ledger.open(home / homes.LEDGER, clock=clock)
     try:
         with ledger.transaction():
-            run_id = ledger.create_run("notes", RunType.FULL, "manual", actor="ada")
+            run_id = ledger.runs.create("notes", RunType.FULL, "manual", actor="ada")
             assert run_id is not None
             names = ["a.md", "b.md", "c.md", "d.md", "e.md", "f.md", "g.md"]
             keys = [NewJob(Stage.DISCOVER), *(NewJob(Stage.EXTRACT, key, "1") for key in names)]
-            ledger.submit(run_id, "notes", keys, 1, cause="manual", actor="ada")
+            ledger.jobs.submit(run_id, "notes", keys, 1, cause="manual", actor="ada")
         jobs = Jobs(*range(1, 9))
         _end(ledger, clock, jobs.discover, Outcome.SUCCEEDED)
         _end(ledger, clock, jobs.succeeded, Outcome.SUCCEEDED)
         _end(ledger, clock, jobs.retrying, Outcome.TRANSIENT, message="the mail server was busy")
         _end(ledger, clock, jobs.quarantined, Outcome.TIMED_OUT, message="took longer than 30 s")
         with ledger.transaction():
-            ledger.lease([jobs.running], cpu=1.0, memory_bytes=100_000_000)
-            ledger.move([jobs.paused], Event.PAUSE, actor="ada", cause="asked for")
-            ledger.move([jobs.cancelled], Event.CANCEL, actor="bob", cause="asked for")
-            ledger.count_documents(jobs.succeeded, new=1)
+            ledger.attempts.lease([jobs.running], cpu=1.0, memory_bytes=100_000_000)
+            ledger.jobs.move([jobs.paused], Event.PAUSE, actor="ada", cause="asked for")
+            ledger.jobs.move([jobs.cancelled], Event.CANCEL, actor="bob", cause="asked for")
+            ledger.runs.count_documents(jobs.succeeded, new=1)
         with ledger.transaction():
-            mail = ledger.create_run("mail", RunType.INCREMENTAL, "every", actor="every")
+            mail = ledger.runs.create("mail", RunType.INCREMENTAL, "every", actor="every")
             assert mail is not None
-            ledger.submit(mail, "mail", [NewJob(Stage.DISCOVER)], 1)
+            ledger.jobs.submit(mail, "mail", [NewJob(Stage.DISCOVER)], 1)
         _end(ledger, clock, 9, Outcome.SUCCEEDED)
     finally:
         ledger.close()
@@ -75,13 +76,13 @@ def fill(home: Path, *, clock: Clock | None = None) -> Jobs:
 
 def _end(ledger: Ledger, clock: Clock, job_id: int, outcome: Outcome, message: str = "") -> None:
     with ledger.transaction():
-        (spec,) = ledger.lease([job_id], cpu=0.5, memory_bytes=256_000_000)
+        (spec,) = ledger.attempts.lease([job_id], cpu=0.5, memory_bytes=256_000_000)
     began = clock.now
     clock.now += 2.0
     failed = outcome is not Outcome.SUCCEEDED
     evidence = Evidence("Traceback: line 1", "last words", "python 3.11") if failed else None
     with ledger.transaction():
-        ledger.close_attempts(
+        ledger.attempts.close(
             [
                 Ending(
                     job_id=job_id,
@@ -96,13 +97,15 @@ def _end(ledger: Ledger, clock: Clock, job_id: int, outcome: Outcome, message: s
             ]
         )
         if outcome is Outcome.SUCCEEDED:
-            ledger.move([job_id], Event.SUCCEED, outcome=outcome)
+            ledger.jobs.move([job_id], Event.SUCCEED, outcome=outcome)
         elif outcome is Outcome.TRANSIENT:
-            ledger.move([job_id], Event.FAIL, outcome=outcome, message=message, attempts="attempts + 1")
-            ledger.move([job_id], Event.RETRY, due_at=clock.now + 40)
+            ledger.jobs.move([job_id], Event.FAIL, outcome=outcome, message=message, attempts="attempts + 1")
+            ledger.jobs.move([job_id], Event.RETRY, due_at=clock.now + 40)
         else:
-            ledger.move([job_id], Event.TIME_OUT, outcome=outcome, message=message, attempts="attempts + 1")
-            ledger.move([job_id], Event.QUARANTINE, reason="timeout")
+            ledger.jobs.move(
+                [job_id], Event.TIME_OUT, outcome=outcome, message=message, attempts="attempts + 1"
+            )
+            ledger.jobs.move([job_id], Event.QUARANTINE, reason="timeout")
 
 
 def write_config(home: Path, folder: Path) -> None:

@@ -57,7 +57,7 @@ def test_deliveries_that_come_while_one_waits_join_it(desk: Desk) -> None:
     assert desk.jobs() == [(["/issues/1", "/issues/2", "/refs/heads/main"], 2)]
     with desk.ledger.transaction():
         [job] = desk.ledger.connection.execute("SELECT id FROM job").fetchone()
-        desk.ledger.lease([job], cpu=0.5, memory_bytes=1)
+        desk.ledger.attempts.lease([job], cpu=0.5, memory_bytes=1)
     desk.receive("e", 3)
     assert [paths for paths, _ in desk.jobs()][1] == ["/issues/3"], "what has begun is not given more"
 

@@ -22,6 +22,7 @@ LAYERS = (
     "ledger workers store triggers",
     "sources intake settle lander",
     "operations recovery dispatch deliveries",
+    "firing desk",
     "supervisor",
     "doctor backup trial",
     "cli web",
@@ -44,6 +45,8 @@ OUTSIDE_WORKERS = (
     "farm.store",
     "farm.triggers",
     "farm.settings",
+    "farm.firing",
+    "farm.desk",
     "farm.supervisor",
     "farm.cli",
 )

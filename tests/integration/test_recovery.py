@@ -10,7 +10,7 @@ import pytest
 from farm import sqlite
 from farm.connector import Document, Item, Listing, Unit
 from farm.core.job import Stage
-from farm.ledger.ledger import NewJob
+from farm.ledger.jobs import NewJob
 from farm.recovery import Salvaged, recover
 from farm.spool import path_of
 from farm.store.notes import landed_before

@@ -11,15 +11,16 @@ from farm.core.job import Ending, Event, Outcome, RunState, RunType, Stage, Usag
 from farm.core.lifecycle import IllegalTransition
 from farm.errors import HomeUnusable, LedgerDamaged, NewerSchema
 from farm.home import LEDGER, STORE
-from farm.ledger.ledger import SCHEMA_VERSION, Ledger, NewJob
+from farm.ledger.jobs import NewJob
+from farm.ledger.ledger import SCHEMA_VERSION, Ledger
 from tests.ledger.conftest import Clock
 from tests.resilience.schemas import load
 
 
 def run_of(ledger: Ledger, n: int, *, source: str = "notes", priority: int = 1, version: str = "1") -> int:
-    run_id = ledger.create_run(source, RunType.INCREMENTAL, "manual")
+    run_id = ledger.runs.create(source, RunType.INCREMENTAL, "manual")
     assert run_id is not None
-    ledger.submit(run_id, source, [NewJob(Stage.EXTRACT, f"k{i}", version) for i in range(n)], priority)
+    ledger.jobs.submit(run_id, source, [NewJob(Stage.EXTRACT, f"k{i}", version) for i in range(n)], priority)
     return run_id
 
 
@@ -55,7 +56,7 @@ def test_an_unfinished_job_is_not_submitted_twice(ledger: Ledger) -> None:
     with ledger.transaction():
         run_id = run_of(ledger, 3)
         again = [NewJob(Stage.EXTRACT, "k1", "1"), NewJob(Stage.EXTRACT, "new", "1")]
-        assert ledger.submit(run_id, "notes", again, 1) == 1
+        assert ledger.jobs.submit(run_id, "notes", again, 1) == 1
     assert len(states(ledger)) == 4
     assert balanced(ledger)
 
@@ -63,15 +64,15 @@ def test_an_unfinished_job_is_not_submitted_twice(ledger: Ledger) -> None:
 def test_a_finished_job_makes_room_for_its_replay(ledger: Ledger) -> None:
     with ledger.transaction():
         run_id = run_of(ledger, 1)
-        ledger.lease([1], cpu=1, memory_bytes=1)
-        ledger.move([1], Event.SUCCEED)
-        assert ledger.submit(run_id, "notes", [NewJob(Stage.EXTRACT, "k0", "1")], 1) == 1
+        ledger.attempts.lease([1], cpu=1, memory_bytes=1)
+        ledger.jobs.move([1], Event.SUCCEED)
+        assert ledger.jobs.submit(run_id, "notes", [NewJob(Stage.EXTRACT, "k0", "1")], 1) == 1
 
 
 def test_a_newer_version_takes_the_place_of_what_waits_for_an_older_one(ledger: Ledger) -> None:
     with ledger.transaction():
         run_of(ledger, 2)
-        ledger.lease([1], cpu=1, memory_bytes=1)
+        ledger.attempts.lease([1], cpu=1, memory_bytes=1)
         run_of(ledger, 2, version="2")
     assert states(ledger) == ["running", "cancelled", "pending", "pending"]
     assert balanced(ledger)
@@ -80,19 +81,19 @@ def test_a_newer_version_takes_the_place_of_what_waits_for_an_older_one(ledger: 
 def test_a_discarded_version_is_not_tried_again_but_the_next_one_is(ledger: Ledger) -> None:
     with ledger.transaction():
         run_id = run_of(ledger, 1)
-        ledger.lease([1], cpu=1, memory_bytes=1)
-        ledger.move([1], Event.FAIL)
-        ledger.move([1], Event.QUARANTINE, reason="parse_error")
-        ledger.move([1], Event.DISCARD, reason="discarded")
-        assert ledger.submit(run_id, "notes", [NewJob(Stage.EXTRACT, "k0", "1")], 1) == 0
-        assert ledger.submit(run_id, "notes", [NewJob(Stage.EXTRACT, "k0", "2")], 1) == 1
+        ledger.attempts.lease([1], cpu=1, memory_bytes=1)
+        ledger.jobs.move([1], Event.FAIL)
+        ledger.jobs.move([1], Event.QUARANTINE, reason="parse_error")
+        ledger.jobs.move([1], Event.DISCARD, reason="discarded")
+        assert ledger.jobs.submit(run_id, "notes", [NewJob(Stage.EXTRACT, "k0", "1")], 1) == 0
+        assert ledger.jobs.submit(run_id, "notes", [NewJob(Stage.EXTRACT, "k0", "2")], 1) == 1
 
 
 def test_an_illegal_move_raises_and_changes_nothing(ledger: Ledger) -> None:
     with ledger.transaction():
         run_of(ledger, 2)
     with pytest.raises(IllegalTransition), ledger.transaction():
-        ledger.move([1, 2], Event.SUCCEED)
+        ledger.jobs.move([1, 2], Event.SUCCEED)
     assert states(ledger) == ["pending", "pending"]
     assert balanced(ledger)
 
@@ -100,35 +101,35 @@ def test_an_illegal_move_raises_and_changes_nothing(ledger: Ledger) -> None:
 def test_a_lease_gives_growing_fences_and_keeps_the_ticket(ledger: Ledger) -> None:
     with ledger.transaction():
         run_of(ledger, 3)
-        first = ledger.lease([2, 1], cpu=0.5, memory_bytes=7)
-        second = ledger.lease([3], cpu=0.5, memory_bytes=7)
+        first = ledger.attempts.lease([2, 1], cpu=0.5, memory_bytes=7)
+        second = ledger.attempts.lease([3], cpu=0.5, memory_bytes=7)
     assert [(s.job_id, s.attempt_id) for s in first + second] == [(2, 1), (1, 2), (3, 3)]
     attempts = ledger.connection.execute(
         "SELECT job_id, launch_id, number FROM attempt ORDER BY id"
     ).fetchall()
     assert attempts == [(2, 1, 1), (1, 1, 1), (3, 3, 1)]
-    assert ledger.heads("notes", 10) == ()
+    assert ledger.tickets.heads("notes", 10) == ()
     assert balanced(ledger)
 
 
 def test_a_leased_job_cannot_be_leased_again(ledger: Ledger) -> None:
     with ledger.transaction():
         run_of(ledger, 1)
-        ledger.lease([1], cpu=1, memory_bytes=1)
+        ledger.attempts.lease([1], cpu=1, memory_bytes=1)
     with pytest.raises(IllegalTransition), ledger.transaction():
-        ledger.lease([1], cpu=1, memory_bytes=1)
+        ledger.attempts.lease([1], cpu=1, memory_bytes=1)
 
 
 def test_a_retry_waits_until_it_is_due(ledger: Ledger, clock: Clock) -> None:
     with ledger.transaction():
         run_of(ledger, 1)
-        ledger.lease([1], cpu=1, memory_bytes=1)
-        ledger.move([1], Event.FAIL, attempts="attempts + 1")
-        ledger.move([1], Event.RETRY, due_at=clock.now + 30)
-        assert ledger.ripen(clock.now + 29) == clock.now + 30
-        assert ledger.heads("notes", 10) == ()
-        assert ledger.ripen(clock.now + 30) is None
-        assert [ticket.job_id for ticket in ledger.heads("notes", 10)] == [1]
+        ledger.attempts.lease([1], cpu=1, memory_bytes=1)
+        ledger.jobs.move([1], Event.FAIL, attempts="attempts + 1")
+        ledger.jobs.move([1], Event.RETRY, due_at=clock.now + 30)
+        assert ledger.tickets.ripen(clock.now + 29) == clock.now + 30
+        assert ledger.tickets.heads("notes", 10) == ()
+        assert ledger.tickets.ripen(clock.now + 30) is None
+        assert [ticket.job_id for ticket in ledger.tickets.heads("notes", 10)] == [1]
     assert states(ledger) == ["retrying"]
     assert balanced(ledger)
 
@@ -136,27 +137,27 @@ def test_a_retry_waits_until_it_is_due(ledger: Ledger, clock: Clock) -> None:
 def test_every_class_of_priority_shows_its_heads(ledger: Ledger) -> None:
     with ledger.transaction():
         run_of(ledger, 5, priority=2)
-        low = ledger.create_run("notes", RunType.FULL, "manual")
+        low = ledger.runs.create("notes", RunType.FULL, "manual")
         assert low
-        ledger.submit(low, "notes", [NewJob(Stage.EXTRACT, "low", "1")], 0)
-        assert [ticket.job_id for ticket in ledger.heads("notes", 2)] == [1, 2, 6]
+        ledger.jobs.submit(low, "notes", [NewJob(Stage.EXTRACT, "low", "1")], 0)
+        assert [ticket.job_id for ticket in ledger.tickets.heads("notes", 2)] == [1, 2, 6]
 
 
 def test_a_run_is_partial_with_one_bad_unit_and_whole_again_after_its_retry(ledger: Ledger) -> None:
     with ledger.transaction():
         run_id = run_of(ledger, 2)
-        ledger.lease([1, 2], cpu=1, memory_bytes=1)
+        ledger.attempts.lease([1, 2], cpu=1, memory_bytes=1)
     assert run_state_of(ledger, run_id) is RunState.RUNNING
     with ledger.transaction():
-        ledger.close_attempts([Ending(1, 1, Outcome.SUCCEEDED), Ending(2, 2, Outcome.TRANSIENT)])
-        ledger.move([1], Event.SUCCEED)
-        ledger.move([2], Event.FAIL)
-        ledger.move([2], Event.QUARANTINE)
+        ledger.attempts.close([Ending(1, 1, Outcome.SUCCEEDED), Ending(2, 2, Outcome.TRANSIENT)])
+        ledger.jobs.move([1], Event.SUCCEED)
+        ledger.jobs.move([2], Event.FAIL)
+        ledger.jobs.move([2], Event.QUARANTINE)
     assert run_state_of(ledger, run_id) is RunState.PARTIAL
     with ledger.transaction():
-        ledger.move([2], Event.RETRY)
-        ledger.lease([2], cpu=1, memory_bytes=1)
-        ledger.move([2], Event.SUCCEED)
+        ledger.jobs.move([2], Event.RETRY)
+        ledger.attempts.lease([2], cpu=1, memory_bytes=1)
+        ledger.jobs.move([2], Event.SUCCEED)
     assert run_state_of(ledger, run_id) is RunState.SUCCEEDED
     assert balanced(ledger)
 
@@ -164,34 +165,34 @@ def test_a_run_is_partial_with_one_bad_unit_and_whole_again_after_its_retry(ledg
 @pytest.mark.parametrize("end", [Event.SUPERSEDE, Event.DISCARD])
 def test_a_run_whose_listing_failed_stays_failed_when_the_next_one_comes(ledger: Ledger, end: Event) -> None:
     with ledger.transaction():
-        run_id = ledger.create_run("notes", RunType.INCREMENTAL, "manual")
+        run_id = ledger.runs.create("notes", RunType.INCREMENTAL, "manual")
         assert run_id
-        ledger.submit(run_id, "notes", [NewJob(Stage.DISCOVER)], 1)
-        ledger.lease([1], cpu=1, memory_bytes=1)
-        ledger.move([1], Event.FAIL)
-        ledger.move([1], Event.QUARANTINE, reason="connector_error")
+        ledger.jobs.submit(run_id, "notes", [NewJob(Stage.DISCOVER)], 1)
+        ledger.attempts.lease([1], cpu=1, memory_bytes=1)
+        ledger.jobs.move([1], Event.FAIL)
+        ledger.jobs.move([1], Event.QUARANTINE, reason="connector_error")
     assert run_state_of(ledger, run_id) is RunState.FAILED
     with ledger.transaction():
-        ledger.move([1], end, reason="discarded" if end is Event.DISCARD else None)
+        ledger.jobs.move([1], end, reason="discarded" if end is Event.DISCARD else None)
     assert run_state_of(ledger, run_id) is RunState.FAILED
     assert balanced(ledger)
 
 
 def test_a_run_whose_listing_was_cancelled_before_it_failed_is_cancelled(ledger: Ledger) -> None:
     with ledger.transaction():
-        run_id = ledger.create_run("notes", RunType.INCREMENTAL, "manual")
+        run_id = ledger.runs.create("notes", RunType.INCREMENTAL, "manual")
         assert run_id
-        ledger.submit(run_id, "notes", [NewJob(Stage.DISCOVER)], 1)
+        ledger.jobs.submit(run_id, "notes", [NewJob(Stage.DISCOVER)], 1)
     with ledger.transaction():
-        ledger.move([1], Event.CANCEL, outcome=Outcome.CANCELLED)
+        ledger.jobs.move([1], Event.CANCEL, outcome=Outcome.CANCELLED)
     assert run_state_of(ledger, run_id) is RunState.CANCELLED
 
 
 def test_an_attempt_keeps_what_it_used(ledger: Ledger) -> None:
     with ledger.transaction():
         run_of(ledger, 1)
-        ledger.lease([1], cpu=1, memory_bytes=1)
-        ledger.close_attempts([Ending(1, 1, Outcome.SUCCEEDED, usage=Usage(1.5, 0.5, 2**20), exit=0)])
+        ledger.attempts.lease([1], cpu=1, memory_bytes=1)
+        ledger.attempts.close([Ending(1, 1, Outcome.SUCCEEDED, usage=Usage(1.5, 0.5, 2**20), exit=0)])
     row = ledger.connection.execute(
         "SELECT outcome, wall_s, cpu_s, memory_peak_bytes, exit FROM attempt"
     ).fetchone()
@@ -200,8 +201,8 @@ def test_an_attempt_keeps_what_it_used(ledger: Ledger) -> None:
 
 def test_the_same_fire_of_a_schedule_has_one_run(ledger: Ledger) -> None:
     with ledger.transaction():
-        assert ledger.create_run("notes", RunType.FULL, "every", trigger_key="notes@1") == 1
-        assert ledger.create_run("notes", RunType.FULL, "every", trigger_key="notes@1") is None
+        assert ledger.runs.create("notes", RunType.FULL, "every", trigger_key="notes@1") == 1
+        assert ledger.runs.create("notes", RunType.FULL, "every", trigger_key="notes@1") is None
 
 
 def test_a_part_that_fails_fails_alone(ledger: Ledger) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 
 from farm.core.job import Event, RunType, Stage
-from farm.ledger.ledger import Ledger, NewJob
+from farm.ledger.jobs import NewJob
+from farm.ledger.ledger import Ledger
 from tests.ledger.conftest import Clock
 
 
 def submit(ledger: Ledger, keys: list[str], type_: RunType = RunType.FULL) -> None:
-    run_id = ledger.create_run("notes", type_, "manual")
+    run_id = ledger.runs.create("notes", type_, "manual")
     assert run_id
-    ledger.submit(run_id, "notes", [NewJob(Stage.EXTRACT, key) for key in keys], 1)
+    ledger.jobs.submit(run_id, "notes", [NewJob(Stage.EXTRACT, key) for key in keys], 1)
 
 
 def test_a_ticket_made_in_bulk_is_the_message_huey_would_write(ledger: Ledger) -> None:
@@ -51,9 +52,9 @@ def test_dequeue_leases_and_keeps_the_ticket(ledger: Ledger) -> None:
 def test_a_retry_is_scheduled_in_hueys_eyes(ledger: Ledger, clock: Clock) -> None:
     with ledger.transaction():
         submit(ledger, ["a"])
-        ledger.lease([1], cpu=1, memory_bytes=1)
-        ledger.move([1], Event.FAIL)
-        ledger.move([1], Event.RETRY, due_at=clock.now + 5)
+        ledger.attempts.lease([1], cpu=1, memory_bytes=1)
+        ledger.jobs.move([1], Event.FAIL)
+        ledger.jobs.move([1], Event.RETRY, due_at=clock.now + 5)
     lane = ledger.lane("notes")
     assert (lane.pending_count(), lane.scheduled_count()) == (0, 1)
     assert [task.args for task in lane.scheduled()] == [(1,)]

@@ -10,7 +10,7 @@ def test_work_on_what_a_listing_could_not_look_at_still_waits(ledger: Ledger) ->
     with ledger.transaction():
         listed(ledger, "a", "b", "closed/c", "closed")
         second = listed(ledger, "a")
-        ledger.cancel_unlisted("notes", second, ["closed/"])
+        ledger.jobs.cancel_unlisted("notes", second, ["closed/"])
         states = ledger.connection.execute("SELECT key, state FROM job WHERE stage = 'extract'").fetchall()
         assert dict(states) == {
             "a": "pending",

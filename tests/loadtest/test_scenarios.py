@@ -7,11 +7,10 @@ import subprocess
 import threading
 import time
 from contextlib import closing
-from itertools import islice
 
 import pytest
 
-from loadtest import material, report, scenario, sleeper
+from loadtest import report, scenario, sleeper
 from loadtest.drive import drive
 from loadtest.page import page
 from loadtest.record import Record, read
@@ -138,17 +137,3 @@ def test_of_many_delays_a_fair_sample_is_kept():
         sleeper.keep(kept, float(n), n, chance)
     assert len(kept) == sleeper.MOST
     assert sum(kept) / len(kept) == pytest.approx(2 * sleeper.MOST, rel=0.05)
-
-
-def test_material_is_the_same_for_the_same_seed_and_has_all_formats():
-    once, again, other = (list(islice(material.files("mixed", seed), 20)) for seed in ("1", "1", "2"))
-    assert [name for name, _ in once] == [name for name, _ in other]
-    assert {name.rsplit(".")[-1] for name, _ in once} == set(material.MAKERS)
-    text = [
-        content for name, content in once if name.endswith(("md", "txt", "html", "py", "csv", "json", "eml"))
-    ]
-    assert text == [
-        content for name, content in again if name.endswith(("md", "txt", "html", "py", "csv", "json", "eml"))
-    ]
-    assert dict(once) != dict(other)
-    assert all(len(content) > 100 for _, content in once)

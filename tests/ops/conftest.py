@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from farm.desk import offline
 from farm.doctor import content, processes
-from farm.supervisor import offline
 from tests.support.farms import Farm, local_files, misbehaving
 
 

@@ -17,7 +17,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,8 @@ class Oracle:
         self._succeeded: set[int] = set()
         self._reached = 0
         self._read_to = 0
+        self._moved_to = self._moves = 0
+        self._states: dict[int, str] = {}
         self._begun: set[tuple[str, int]] = set()
         self._newest: dict[tuple[str, str], int] = {}
 
@@ -162,17 +164,23 @@ class Oracle:
         self._landed, self._succeeded = landed, succeeded
 
     def _moves_are_legal(self, db: sqlite3.Connection) -> Iterator[str]:
-        last: dict[int, str | None] = defaultdict(lambda: None)
-        for job, before, event, after in db.execute(
-            "SELECT job_id, from_state, event, to_state FROM transition ORDER BY id"
+        """Reads on from the last look; that none of what it has read is gone, their number tells."""
+        last = self._states
+        (kept,) = db.execute("SELECT count(*) FROM transition WHERE id <= ?", (self._moved_to,)).fetchone()
+        if kept != self._moves:
+            yield f"{self._moves} transitions were there, of which {kept} are left"
+        for id_, job, before, event, after in db.execute(
+            "SELECT id, job_id, from_state, event, to_state FROM transition WHERE id > ? ORDER BY id",
+            (self._moved_to,),
         ):
             if (before, event, after) not in LEGAL:
                 yield f"job {job}: {before} -{event}-> {after} is not legal"
-            if last[job] != before:
-                yield f"job {job} was {last[job]} and left {before} by {event}"
+            if last.get(job) != before:
+                yield f"job {job} was {last.get(job)} and left {before} by {event}"
             last[job] = after
-        states: dict[int, str | None] = dict(db.execute("SELECT id, state FROM job"))
-        if states != dict(last):
+            self._moved_to, self._moves = id_, self._moves + 1
+        states: dict[int, str] = dict(db.execute("SELECT id, state FROM job"))
+        if states != last:
             odd = next(id_ for id_ in states.keys() | last.keys() if states.get(id_) != last.get(id_))
             yield f"job {odd} is {states.get(odd)}, its transitions say {last.get(odd)}"
 
@@ -230,6 +238,8 @@ class Oracle:
 
     def settle(self, home: Path, *, documents_of: dict[str, set[str]] | None = None) -> list[str]:
         """What is wrong when the farm says that nothing is left to do. `documents_of`: sources' keys, by the client."""
+        self._moved_to = self._moves = 0  # all of it once more
+        self._states = {}
         wrong = self.look(home)
         with self._lock:
             acked, tried = dict(self._acked), set(self._tried)

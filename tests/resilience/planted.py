@@ -71,7 +71,7 @@ BUGS = (
             (
                 "farm/dispatch/settling.py",
                 "self.settler.succeeded([ending for _, ending in landed])",
-                "self.settler.succeeded([e for _, e in landed if self.ledger.facts([e.job_id])[e.job_id].state"
+                "self.settler.succeeded([e for _, e in landed if self.ledger.jobs.facts([e.job_id])[e.job_id].state"
                 ' == "running"])',
             ),
         ),
@@ -82,7 +82,7 @@ BUGS = (
         "kills",
         (
             (
-                "farm/ledger/ledger.py",
+                "farm/ledger/jobs.py",
                 "                (*moves.values(), these, state),\n            )\n",
                 "                (*moves.values(), these, state),\n            )\n"
                 '            self.connection.execute("COMMIT")\n'
@@ -100,7 +100,7 @@ BUGS = (
                 "left_s = position.started + limits.timeout_s + lost_s - now",
                 "left_s = position.started_at + limits.timeout_s + lost_s - time.time()",
             ),
-            ("farm/workers/watch.py", "import threading\n", "import threading\nimport time\n"),
+            ("farm/workers/watch.py", "import select\n", "import select\nimport time\n"),
         ),
         4,
     ),
@@ -145,7 +145,7 @@ BUGS = (
         "kills",
         (
             (
-                "farm/ledger/ledger.py",
+                "farm/ledger/attempts.py",
                 '"UPDATE task SET lease = ? + j.key, due_at = NULL FROM json_each(?) AS j WHERE task.id = j.value",\n'
                 "            (first, ids),",
                 '"DELETE FROM task WHERE id IN (SELECT value FROM json_each(?))",\n            (ids,),',
@@ -177,7 +177,7 @@ BUGS = (
         "kills",
         (
             (
-                "farm/ledger/ledger.py",
+                "farm/ledger/runs.py",
                 "        if n:\n            self.connection",
                 "        if n > 0:\n            self.connection",
             ),
@@ -231,7 +231,7 @@ BUGS = (
                 "farm/dispatch/settling.py",
                 "        for result, ending in self.lander.poll():\n",
                 "        for result, ending in self.lander.poll():\n"
-                "            self.ledger.count_documents(ending.job_id, new=result.new)\n",
+                "            self.ledger.runs.count_documents(ending.job_id, new=result.new)\n",
             ),
         ),
         2,
@@ -302,7 +302,13 @@ BUGS = (
     Bug(
         "a clock that is set back is not noticed by the queue",
         "clocks",
-        (("farm/dispatch/dispatcher.py", "            self.ledger.set_back(now)\n", "            pass\n"),),
+        (
+            (
+                "farm/dispatch/dispatcher.py",
+                "            self.ledger.tickets.set_back(now)\n",
+                "            pass\n",
+            ),
+        ),
         4,
     ),
     Bug(

@@ -24,7 +24,8 @@ from farm.core.lifecycle import TRANSITIONS, IllegalTransition
 from farm.core.profile import Profile
 from farm.core.retry import RetryPolicy, Strategy
 from farm.doctor.ledger import RULES
-from farm.ledger.ledger import Ledger, NewJob
+from farm.ledger.jobs import NewJob
+from farm.ledger.ledger import Ledger
 from farm.operations import Operations
 from farm.recovery import recover
 from farm.settings import SourceSettings
@@ -71,17 +72,17 @@ class Taken(Exception):
 def apply(ledger: Ledger, run_id: int, job_id: int, event: Event) -> None:
     """This event, as the farm applies it: with the ticket, the lease and the attempt that go with it."""
     if event is Event.SUBMIT:
-        n = ledger.submit(run_id, SOURCE, [NewJob(Stage.EXTRACT, "unit", "1")], 1)
+        n = ledger.jobs.submit(run_id, SOURCE, [NewJob(Stage.EXTRACT, "unit", "1")], 1)
         if not n:
             raise IllegalTransition(None, event)
     elif event is Event.LEASE:
-        ledger.lease([job_id], cpu=1.0, memory_bytes=1)
+        ledger.attempts.lease([job_id], cpu=1.0, memory_bytes=1)
     else:
         extra: dict[str, Any] = {"reason": "unknown"} if event is Event.QUARANTINE else {}
         if event is Event.RETRY:
-            state = ledger.facts([job_id])[job_id].state if ledger.facts([job_id]) else None
+            state = ledger.jobs.facts([job_id])[job_id].state if ledger.jobs.facts([job_id]) else None
             extra = {"due_at": ledger.clock() + 10} if state is State.FAILED else {}
-        ledger.move([job_id], event, **extra)
+        ledger.jobs.move([job_id], event, **extra)
     outcome = next(
         (o for o in Outcome if o == {"succeed": "succeeded", "fail": "transient"}.get(event)), None
     )
@@ -98,7 +99,7 @@ def _close(ledger: Ledger, job_id: int, outcome: Outcome) -> None:
     (attempt_id,) = ledger.connection.execute(
         "SELECT max(id) FROM attempt WHERE job_id = ?", (job_id,)
     ).fetchone()
-    ledger.close_attempts([Ending(job_id, attempt_id, outcome)])
+    ledger.attempts.close([Ending(job_id, attempt_id, outcome)])
 
 
 def dump(connection: sqlite3.Connection) -> list[str]:
@@ -113,7 +114,7 @@ def test_every_pair_of_state_and_event_moves_as_the_table_says_or_changes_nothin
     ledger = Ledger.open(tmp_path / "ledger.db", clock=lambda: 1000.0)
     try:
         with ledger.transaction():
-            run_id = ledger.create_run(SOURCE, RunType.FULL, "manual")
+            run_id = ledger.runs.create(SOURCE, RunType.FULL, "manual")
             assert run_id is not None
         target = TRANSITIONS[state].get(event)
         passing = State.FAILED in (state, target)  # never at rest: only inside a transaction
@@ -126,7 +127,7 @@ def test_every_pair_of_state_and_event_moves_as_the_table_says_or_changes_nothin
                     assert_sound(ledger.connection)
                 reached = dump(ledger.connection)
                 if state is None and event is not Event.SUBMIT:
-                    assert ledger.facts([1]) == {}
+                    assert ledger.jobs.facts([1]) == {}
                     with pytest.raises(IllegalTransition):
                         apply(ledger, run_id, 1, event) if event is Event.LEASE else _nobody(ledger, event)
                     raise Taken
@@ -138,7 +139,7 @@ def test_every_pair_of_state_and_event_moves_as_the_table_says_or_changes_nothin
                     assert dump(ledger.connection) == reached
                     raise Taken
                 apply(ledger, run_id, 1, event)
-                assert ledger.facts([1])[1].state is target
+                assert ledger.jobs.facts([1])[1].state is target
                 if target is State.FAILED:
                     raise Taken
         except Taken:
@@ -151,7 +152,7 @@ def test_every_pair_of_state_and_event_moves_as_the_table_says_or_changes_nothin
 
 def _nobody(ledger: Ledger, event: Event) -> None:
     """An event for a job that does not exist moves nobody."""
-    assert ledger.move([1], event) == []
+    assert ledger.jobs.move([1], event) == []
     raise IllegalTransition(None, event)
 
 
@@ -259,12 +260,12 @@ class Lives(RuleBasedStateMachine):
         if not any(map(self._is_ready, self.model.values())):
             self.now = min(job.due_at for job in waiting)
         with self.ledger.transaction():
-            self.ledger.ripen(self.now)
-            heads = self.ledger.heads(SOURCE, 100)
+            self.ledger.tickets.ripen(self.now)
+            heads = self.ledger.tickets.heads(SOURCE, 100)
             ready = {j.id for j in self.model.values() if self._is_ready(j)}
             assert {ticket.job_id for ticket in heads} == ready
             ids = [ticket.job_id for ticket in heads[:most]]
-            self.ledger.lease(ids, cpu=1.0, memory_bytes=1)
+            self.ledger.attempts.lease(ids, cpu=1.0, memory_bytes=1)
             for id_ in ids:
                 self.model[id_].state = "running"
         for id_, outcome in zip(ids, ends, strict=False):
@@ -356,7 +357,7 @@ class Lives(RuleBasedStateMachine):
             self._write_end(running[0].id, ended)
         if midway:
             self.ledger.connection.execute("BEGIN IMMEDIATE")
-            self.ledger.move([j.id for j in self.model.values() if j.state == "pending"], Event.CANCEL)
+            self.ledger.jobs.move([j.id for j in self.model.values() if j.state == "pending"], Event.CANCEL)
         # What a kill leaves: the files as they are, the write-ahead log among them.
         left = self.home.with_name(self.home.name + "-left")
         shutil.copytree(self.home, left)

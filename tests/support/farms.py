@@ -145,8 +145,7 @@ class Farm:
     def said(self) -> str:
         """What the process printed, and the newest of its log."""
         log = self.home / "logs" / "farm.log"
-        parts = [path.read_text(errors="replace")[-4000:] for path in (self.output, log) if path.exists()]
-        return "\n".join(parts)
+        return "\n".join(_end_of(path) for path in (self.output, log) if path.exists())
 
     def processes(self) -> list[int]:
         """Pids of everything that belongs to this farm: it, its fork server, guard, workers and theirs."""
@@ -239,6 +238,12 @@ class Farm:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _end_of(path: Path, most: int = 4000) -> str:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - most))
+        return file.read().decode(errors="replace")
 
 
 def _rows(path: Path, sql: str, values: tuple[object, ...]) -> list[Any]:

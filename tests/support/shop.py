@@ -14,7 +14,8 @@ from farm.core.profile import MIB
 from farm.dispatch.flights import Flights
 from farm.dispatch.settling import Settling
 from farm.lander import Lander
-from farm.ledger.ledger import Ledger, NewJob
+from farm.ledger.jobs import NewJob
+from farm.ledger.ledger import Ledger
 from farm.lines import encode
 from farm.recovery import Salvaged
 from farm.settle import Settler
@@ -40,11 +41,11 @@ class Shop:
         """Submit these and lease each of them a launch of its own."""
         launches: list[Launch] = []
         with self.ledger.transaction():
-            self.run_id = self.run_id or self.ledger.create_run(SOURCE, RunType.INCREMENTAL, "manual") or 0
+            self.run_id = self.run_id or self.ledger.runs.create(SOURCE, RunType.INCREMENTAL, "manual") or 0
             for job in jobs:
-                id_ = self.ledger.next_job_id()
-                self.ledger.submit(self.run_id, SOURCE, [job], 1)
-                (spec,) = self.ledger.lease([id_], cpu=1.0, memory_bytes=MIB)
+                id_ = self.ledger.jobs.next_id()
+                self.ledger.jobs.submit(self.run_id, SOURCE, [job], 1)
+                (spec,) = self.ledger.attempts.lease([id_], cpu=1.0, memory_bytes=MIB)
                 limits = Limits(60.0, 60.0, MIB)
                 launches.append(Launch(spec.attempt_id, SOURCE, "none", "{}", (spec,), limits))
                 self.flights.begin(launches[-1], MIB, 1.0, 0.0)

@@ -1,0 +1,244 @@
+"""Jobs: how they come in, and the one way in which their states change.
+
+- A job changes its state by `move` and by nothing else: the table of core.lifecycle says what is legal, the
+  transition is written in the same transaction, and so are the tally and the ticket.
+- Everything works on many jobs at once, by statements over a JSON array of ids: one job costs what SQLite
+  needs for its rows, not what Python needs for a call.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from farm.core.job import FINAL, Event, Outcome, Stage, State
+from farm.core.lifecycle import IllegalTransition, move
+from farm.ledger.ids import array, next_id
+from farm.ledger.runs import Runs
+from farm.ledger.tickets import Tickets
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    stage: Stage
+    key: str = ""
+    version: str = ""
+    payload: str = "null"
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """What a decision about a job needs to know."""
+
+    id: int
+    run_id: int
+    source: str
+    stage: Stage
+    key: str
+    state: State
+    attempts: int
+    deaths: int
+    losses: int
+    memory_bytes: int
+    priority: int
+
+
+class Jobs:
+    """Part of `Ledger`: its methods take part in the caller's transaction."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, clock: Callable[[], float], runs: Runs, tickets: Tickets
+    ) -> None:
+        self.connection = connection
+        self.clock = clock
+        self._runs = runs
+        self._tickets = tickets
+
+    # -- jobs come in
+
+    def next_id(self) -> int:
+        """The id that the next submitted job will get."""
+        return next_id(self.connection, "job")
+
+    def submit(
+        self,
+        run_id: int,
+        source: str,
+        jobs: Sequence[NewJob],
+        priority: int,
+        *,
+        cause: str = "",
+        actor: str = "farm",
+        listed: bool = False,
+    ) -> int:
+        """How many of the jobs are new. Of the others an unfinished twin exists or this version was discarded.
+
+        `listed`: a listing names these units; see `cancel_unlisted`.
+        """
+        now = self.clock()
+        first = self.next_id()
+        span = (first, first + len(jobs) - 1)
+        newest = next_id(self.connection, "attempt") - 1 if listed else None
+        self.connection.executemany(
+            "INSERT INTO job (id, run_id, source, stage, key, version, payload, state, priority, listed,"
+            " created_at, updated_at) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, 'pending', ?8, ?9, ?10, ?10"
+            " WHERE NOT EXISTS (SELECT 1 FROM job WHERE source = ?3 AND key = ?5 AND version = ?6 AND ?6 <> ''"
+            "  AND state = 'cancelled' AND reason = 'discarded')"
+            " ON CONFLICT (source, stage, key, version) WHERE finished_at IS NULL"
+            " DO UPDATE SET listed = coalesce(excluded.listed, listed)",
+            [
+                (first + i, run_id, source, j.stage, j.key, j.version, j.payload, priority, newest, now)
+                for i, j in enumerate(jobs)
+            ],
+        )
+        new = int(
+            self.connection.execute("SELECT count(*) FROM job WHERE id BETWEEN ? AND ?", span).fetchone()[0]
+        )
+        if not new:
+            return 0
+        self._tickets.insert("job.id BETWEEN ? AND ?", span, due_at=None)
+        self.connection.execute(
+            "INSERT INTO transition (job_id, from_state, to_state, event, cause, actor, at)"
+            " SELECT id, NULL, 'pending', 'submit', ?, ?, ? FROM job WHERE id BETWEEN ? AND ?",
+            (cause, actor, now, *span),
+        )
+        self._runs.tally(run_id, State.PENDING, new)
+        if any(job.stage is Stage.EXTRACT and job.version for job in jobs):
+            self._supersede_older(span)
+        return new
+
+    def cancel_unlisted(self, source: str, listing: int, unread: Sequence[str] = ()) -> None:
+        """A complete listing, this attempt, did not name these units: what waits for them is over.
+
+        Of those whose keys begin as one of `unread` it knows nothing.
+
+        What a listing named after this one began is let be. Attempts tell before from after, not times: a clock
+        may be set back in the middle of a listing.
+        """
+        rows = self.connection.execute(
+            "SELECT id FROM job WHERE source = ? AND stage = 'extract' AND listed < ?"
+            " AND finished_at IS NULL AND state <> 'running'"
+            " AND NOT EXISTS (SELECT 1 FROM json_each(?) AS p WHERE substr(job.key, 1, length(p.value)) = p.value)",
+            (source, listing, json.dumps(list(unread))),
+        ).fetchall()
+        if rows:
+            self.move([id_ for (id_,) in rows], Event.SUPERSEDE, cause="its unit is gone")
+
+    def _supersede_older(self, span: tuple[int, int]) -> None:
+        """A unit's newer version takes the place of what still waits for an older one."""
+        older = self.connection.execute(
+            "SELECT old.id FROM job AS new CROSS JOIN job AS old ON old.source = new.source AND old.stage = new.stage"
+            " AND old.key = new.key AND old.version <> new.version"
+            " AND old.finished_at IS NULL AND old.state <> 'running'"
+            " WHERE new.id BETWEEN ? AND ? AND old.id < ?",
+            (*span, span[0]),
+        ).fetchall()
+        if older:
+            self.move([id_ for (id_,) in older], Event.SUPERSEDE, cause="a newer version of the unit came")
+
+    # -- an event job that waits takes more along
+
+    def waiting_event(self, source: str, priority: int) -> tuple[int, str] | None:
+        """Id and payload of the newest event job of at least this priority that no worker has been given."""
+        row = self.connection.execute(
+            "SELECT id, payload FROM job WHERE source = ? AND stage = 'discover' AND key > 'event:' AND key < 'event;'"
+            " AND finished_at IS NULL AND state = 'pending' AND priority >= ?"
+            " ORDER BY id DESC LIMIT 1",
+            (source, priority),
+        ).fetchone()
+        return row and (int(row[0]), str(row[1]))
+
+    def ask_otherwise(self, job_id: int, payload: str) -> None:
+        """Give a job that is still pending another payload."""
+        self.connection.execute(
+            "UPDATE job SET payload = ?, updated_at = ? WHERE id = ? AND state = 'pending'",
+            (payload, self.clock(), job_id),
+        )
+
+    # -- what is known of them
+
+    def facts(self, job_ids: Sequence[int]) -> dict[int, JobFacts]:
+        rows = self.connection.execute(
+            "SELECT id, run_id, source, stage, key, state, attempts, deaths, losses, memory_bytes,"
+            " priority FROM job WHERE id IN (SELECT value FROM json_each(?))",
+            (array(job_ids),),
+        )
+        return {r[0]: JobFacts(r[0], r[1], r[2], Stage(r[3]), r[4], State(r[5]), *r[6:]) for r in rows}
+
+    # -- the one way a job's state changes
+
+    def move(
+        self,
+        job_ids: Iterable[int],
+        event: Event,
+        *,
+        cause: str = "",
+        actor: str = "farm",
+        due_at: float | None = None,
+        strict: bool = True,
+        outcome: Outcome | None = None,
+        reason: str | None = None,
+        message: str | None = None,
+        memory_bytes: int | None = None,
+        attempts: str = "",
+        deaths: str = "",
+        losses: str = "",
+        number: str = "",
+    ) -> list[int]:
+        """Move these jobs by this event; the ids that moved.
+
+        An event that is illegal in a job's state raises IllegalTransition and changes nothing; with
+        `strict=False` such a job is passed over. `attempts`, `deaths`, `losses`, `number` are SQL
+        expressions ("attempts + 1", "0").
+        """
+        now = self.clock()
+        groups = self.connection.execute(
+            "SELECT state, run_id, count(*), json_group_array(id) FROM job"
+            " WHERE id IN (SELECT value FROM json_each(?)) GROUP BY state, run_id",
+            (array(job_ids),),
+        ).fetchall()
+        by_state: dict[State, list[str]] = defaultdict(list)
+        tallies: Counter[tuple[int, State]] = Counter()
+        targets: dict[State, State] = {}
+        for name, run_id, n, ids in groups:
+            state = State(name)
+            if state not in targets:
+                try:
+                    targets[state] = move(state, event)
+                except IllegalTransition:
+                    if strict:
+                        raise
+                    continue
+            by_state[state].append(ids[1:-1])  # as JSON: they need not pass through Python one by one
+            tallies[run_id, state] -= n
+            tallies[run_id, targets[state]] += n
+        columns = {"outcome": outcome, "reason": reason, "message": message, "memory_bytes": memory_bytes}
+        given = {name: value for name, value in columns.items() if value is not None}
+        counters = {"attempts": attempts, "deaths": deaths, "losses": losses, "number": number}
+        counted = [f"{name} = {expression}" for name, expression in counters.items() if expression]
+        moved: list[int] = []
+        for state, some in by_state.items():
+            to, these = targets[state], f"[{','.join(some)}]"
+            moves = {"state": to, "due_at": due_at, "updated_at": now, **given}
+            if to in FINAL:
+                moves["finished_at"] = now
+            self.connection.execute(
+                f"UPDATE job SET {', '.join([*(f'{name} = ?' for name in moves), *counted])}"
+                " WHERE id IN (SELECT value FROM json_each(?)) AND state = ?",
+                (*moves.values(), these, state),
+            )
+            self.connection.execute(
+                "INSERT INTO transition (job_id, from_state, to_state, event, cause, actor, at)"
+                " SELECT value, ?, ?, ?, ?, ?, ? FROM json_each(?)",
+                (state, to, event, cause, actor, now, these),
+            )
+            self._tickets.follow(state, to, these, due_at)
+            moved += msgspec.json.decode(these)
+        for (run_id, state), n in tallies.items():
+            self._runs.tally(run_id, state, n)
+        return moved
