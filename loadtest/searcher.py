@@ -23,6 +23,8 @@ KINDS: dict[str, tuple[str, str | None]] = {
     "source": ("the", "letters"),
     "phrase": ('"operating system"', None),
     "common_phrase": ('"of the"', None),
+    "beginning": ("ab*", None),
+    "common_beginning": ("th*", None),
 }
 """Of each kind the query, and the source when it is of one only."""
 
