@@ -1,7 +1,7 @@
 """Which of the documents that match come first. Rules, so that a search takes hardly longer in a larger store:
 
-* Where few match, all of them are ranked by bm25, whatever their age.
-* Where more match than are ranked, the newest are ranked, which FTS5 finds without going through the others.
+* Where few match, all of them are ranked by bm25, whatever their age. Where more do, the newest are ranked, which FTS5
+  finds without going through the others.
 * For each term that bm25 weighs it goes through every document that has the term. So of many matches only those terms
   are weighed that are rare enough: what more than half of the documents have weighs next to nothing anyway, and a
   phrase that is too common is weighed by its words. Where no term can be weighed, the newest come first.
@@ -30,7 +30,7 @@ class Bounds:
     ranked: int = 5_000
     """Of the documents that match at most so many are ranked, the newest. bm25 takes 2 µs for each."""
     unranked: int = 1_000
-    """Where no term can be weighed: that more match than so many is sure."""
+    """Where no term can be weighed, and more match than so many, the newest come first."""
     small: int = 20_000
     """Where the store has no more documents, every term is weighed."""
     steps: int = 150_000
@@ -101,12 +101,12 @@ class Ranking:
     def _rare_weighed(self, sample: Sample) -> Ranked:
         """By bm25 of the terms that are rare enough, where more match than are ranked."""
         quick, others = self._quick(sample)
-        if quick == self._match and not self._many(sample):
-            return self._all_weighed()
         weighed = self._weighed(sample, others)
-        if weighed == self._match:
-            return self._all_weighed()
         limit = self._bounds.ranked if weighed else self._bounds.unranked
+        if {str(term) for term in self._wanted} == set(weighed) and not self._excluded:
+            return self._all_weighed()
+        if quick == self._match and not self._many(sample, limit):
+            return self._all_weighed()
         one_by_one = self._source is not None and (
             sample.share_of(self._source) ** 2 * sample.documents > LOOKUP * limit
         )
@@ -116,11 +116,10 @@ class Ranking:
         ids.pop()
         if not weighed:
             return Ranked(Part(quick, dict.fromkeys(ids, 0.0)), 0)
-        return Ranked(Part(quick, self._scores(weighed, ids)), limit)
+        return Ranked(Part(quick, self._scores(matching(weighed), ids)), limit)
 
-    def _many(self, sample: Sample) -> bool:
-        """Whether many more may match than are ranked. If they are few after all, the search takes longer."""
-        most = 2 * self._bounds.ranked
+    def _many(self, sample: Sample, most: int) -> bool:
+        """Whether more than so many may match. If they are fewer after all, the search takes longer."""
         if self._source is not None:
             sql = "SELECT count(*) FROM (SELECT 1 FROM document WHERE source = ? LIMIT ?)"
             [(held,)] = self._db.execute(sql, (self._source, most + 1))
@@ -140,8 +139,8 @@ class Ranking:
                 others.append(term)
         return matching(found, self._excluded), others
 
-    def _weighed(self, sample: Sample, terms: list[Term]) -> str:
-        """An expression of the terms that bm25 has the time to weigh, the rarest first; what matches has them all."""
+    def _weighed(self, sample: Sample, terms: list[Term]) -> list[str]:
+        """What bm25 has the time to weigh, the rarest first; a document that matches has all of it."""
         costs: dict[str, tuple[float, float]] = {}
         for term in terms:
             words = term.words()
@@ -159,7 +158,7 @@ class Ranking:
             if share <= TELLING and steps <= left:
                 found.append(name)
                 left -= steps
-        return matching(found)
+        return found
 
     def _surely(self, quick: str, others: list[Term], found: set[int]) -> Ranked | None:
         """All that match, where the terms without the common beginnings leave few to look through for these.
@@ -188,7 +187,7 @@ class Ranking:
     def _matching(self, texts: list[tuple[int, str, str]]) -> set[int]:
         """The ids of the texts that match, by a small index of their own."""
         with closing(sqlite3.connect(":memory:")) as db:
-            db.execute(
+            db.execute(  # as document_fts is (schema.sql)
                 "CREATE VIRTUAL TABLE few USING fts5 (title, text, tokenize='unicode61 remove_diacritics 2')"
             )
             db.executemany("INSERT INTO few (rowid, title, text) VALUES (?, ?, ?)", texts)

@@ -54,7 +54,8 @@ class Sample:
             return min([1.0, self.beginnings(last)[1], *map(self.share, others)])
         if not others:
             return self._counts(str(term))
-        looked = re.compile(r"\W+".join(re.escape(word.text) for word in words), re.IGNORECASE)
+        together = r"[\W_]+".join(re.escape(word.text) for word in words)
+        looked = re.compile(rf"(?<![^\W_]){together}(?![^\W_])", re.IGNORECASE)
         read = sum(bool(looked.search(text)) for _, text in self._read) / max(1, len(self._read))
         return min([read, *map(self.share, words)])
 
