@@ -3,8 +3,9 @@
 * Where few match, all of them are ranked by bm25, whatever their age. Where more do, the newest are ranked, which FTS5
   finds without going through the others.
 * For each term that bm25 weighs it goes through every document that has the term. So of many matches only those terms
-  are weighed that are rare enough: what more than half of the documents have weighs next to nothing anyway, and a
-  phrase that is too common is weighed by its words. Where no term can be weighed, the newest come first.
+  are weighed that are rare enough, and a phrase that is too common is weighed by its words. Where more than half of the
+  documents have every term, bm25 tells little, so fewer are ranked; where no term can be weighed, none: the newest come
+  first.
 * For a beginning (word*) FTS5 puts together what all the words that begin so have, before it gives one document. A
   common one is not weighed, and looked for by its commonest words; only where these find few, by all.
 """
@@ -29,10 +30,10 @@ class Bounds:
 
     ranked: int = 5_000
     """Of the documents that match at most so many are ranked, the newest. bm25 takes 2 µs for each."""
-    unranked: int = 1_000
-    """Where no term can be weighed, and more match than so many, the newest come first."""
+    common: int = 1_000
+    """So many instead where no term tells much."""
     small: int = 20_000
-    """Where the store has no more documents, every term is weighed."""
+    """Where the store has no more documents, every term is weighed but a beginning that is too common."""
     steps: int = 150_000
     """To weigh terms, bm25 goes through so many documents with a word, which takes 60 ns for one of 3 KB."""
     unsure: int = 64
@@ -41,7 +42,7 @@ class Bounds:
 
 BOUNDS = Bounds()
 TELLING = 0.5
-"""What a larger share of the documents has, bm25 gives no weight to speak of."""
+"""What a larger share of the documents has, bm25 gives no weight to speak of beside what is rarer."""
 PHRASE_STEPS, BEGINNING_STEPS = 7, 8
 """What, beside that, a document takes that has the words of a phrase, and each of its words that begin as asked."""
 LOOKUP = 10
@@ -81,8 +82,8 @@ class Ranking:
         Those that were not ranked follow the others, the newest first.
         """
         [(last,)] = self._db.execute("SELECT coalesce(max(id), 0) FROM document")
-        small = last <= self._bounds.small
-        ranked = self._all_weighed() if small else self._rare_weighed(Sample(self._db, last))
+        quickly = last > self._bounds.small or any(term.prefix for term in self._wanted)
+        ranked = self._rare_weighed(last) if quickly else self._all_weighed()
         scores = ranked.part.scores
         parts = [Part(ranked.part.match, dict(list(scores.items())[offset : offset + limit]))]
         missing = limit - len(parts[0].scores)
@@ -98,12 +99,14 @@ class Ranking:
         scores = dict(sorted(found[:limit], key=itemgetter(1)))
         return Ranked(Part(self._match, scores), limit if len(found) > limit else None)
 
-    def _rare_weighed(self, sample: Sample) -> Ranked:
+    def _rare_weighed(self, last: int) -> Ranked:
         """By bm25 of the terms that are rare enough, where more match than are ranked."""
+        sample = Sample(self._db, last)
         quick, others = self._quick(sample)
-        weighed = self._weighed(sample, others)
-        limit = self._bounds.ranked if weighed else self._bounds.unranked
-        if {str(term) for term in self._wanted} == set(weighed) and not self._excluded:
+        if quick == self._match and last <= self._bounds.small:
+            return self._all_weighed()
+        weighed, limit = self._weighed(sample, others)
+        if {str(term) for term in self._wanted} == set(weighed) and limit == self._bounds.ranked:
             return self._all_weighed()
         if quick == self._match and not self._many(sample, limit):
             return self._all_weighed()
@@ -139,8 +142,11 @@ class Ranking:
                 others.append(term)
         return matching(found, self._excluded), others
 
-    def _weighed(self, sample: Sample, terms: list[Term]) -> list[str]:
-        """What bm25 has the time to weigh, the rarest first; a document that matches has all of it."""
+    def _weighed(self, sample: Sample, terms: list[Term]) -> tuple[list[str], int]:
+        """What bm25 has the time to weigh, the rarest first, and how many of the newest are worth ranking by it.
+
+        A document that matches has all of it.
+        """
         costs: dict[str, tuple[float, float]] = {}
         for term in terms:
             words = term.words()
@@ -153,12 +159,13 @@ class Ranking:
                     str(word): (share, share * sample.documents)
                     for word, share in zip(words, shares, strict=True)
                 }
-        found, left = [], float(self._bounds.steps)
+        found, left, telling = [], float(self._bounds.steps), 1.0
         for name, (share, steps) in sorted(costs.items(), key=itemgetter(1)):
-            if share <= TELLING and steps <= left:
+            if steps <= left and (share <= TELLING or telling > TELLING):
                 found.append(name)
                 left -= steps
-        return found
+                telling = min(telling, share)
+        return found, self._bounds.ranked if telling <= TELLING else self._bounds.common
 
     def _surely(self, quick: str, others: list[Term], found: set[int]) -> Ranked | None:
         """All that match, where the terms without the common beginnings leave few to look through for these.

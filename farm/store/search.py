@@ -32,8 +32,8 @@ class Hit:
     snippet: str
     score: float
     ranked_among: int | None = None
-    """Best among so many, as more match: those that came in last. None: the best of all that match. 0: not ranked, as
-    very many match and most documents have all of the words; the newest come first."""
+    """Best among so many, as more match: those that came in last. None: the best of all that match. 0: not ranked, for
+    it would take too long; the newest come first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -285,11 +285,15 @@ def test_a_search_says_when_it_ranked_only_the_newest_matches_or_none(farm: Farm
         assert ran.out.startswith(f"{BOUNDS.ranked + 1}  [notes]")
         assert "more than 5,000 documents match: the best of the 5,000 that came in last" in ran.err
         store.land(landings[BOUNDS.ranked + 1 :])
-    assert {hit["ranked_among"] for hit in farm("search", "same", "--format", "json").json} == {0}
-    ran = farm("search", "same", "--limit", "1")
-    assert ran.out.startswith(f"{BOUNDS.small + 1}  [notes]")
-    assert "too many documents match to rank them: the newest first" in ran.err
-    assert farm("search", "--format", "json", "same", "7").json[0]["ranked_among"] is None
+    for words, among, said in (
+        ("same", 1_000, "more than 1,000 documents match: the best of the 1,000 that came in last"),
+        ("sam*", 0, "too many documents match to rank them: the newest first"),
+    ):
+        assert {hit["ranked_among"] for hit in farm("search", words, "--format", "json").json} == {among}
+        ran = farm("search", words, "--limit", "1")
+        assert ran.out.startswith(f"{BOUNDS.small + 1}  [notes]")
+        assert said in ran.err
+    assert [hit["ranked_among"] for hit in farm("search", "--format", "json", "same", "7").json] == [None]
 
 
 def test_reading_needs_a_farm_and_makes_none(farm: Farm) -> None:

@@ -82,7 +82,7 @@ queries = st.lists(
 narrow = st.builds(
     Bounds,
     ranked=st.integers(1, 30),
-    unranked=st.integers(1, 20),
+    common=st.integers(1, 20),
     small=st.sampled_from([0, 10_000]),
     steps=st.sampled_from([0, 50, 500, 100_000]),
     unsure=st.sampled_from([0, 3, 64]),
@@ -114,7 +114,7 @@ def test_all_that_matches_is_found_once_whatever_the_bounds(
     assert scores[:ranked] == sorted(scores[:ranked])
     assert set(scores[ranked:]) <= {0.0}
     assert numbers(whole[ranked:]) == sorted(numbers(whole[ranked:]), reverse=True) or "*" in query
-    assert among is None or len(whole) > (among or bounds.unranked)
+    assert among is None or len(whole) > (among or bounds.common)
 
 
 @settings(max_examples=200, deadline=None)
@@ -135,7 +135,7 @@ def asked(path: Path, query: str, bounds: Bounds, limit: int = 1_000) -> tuple[l
         return search(db, query, limit=limit, mark=("[", "]"), bounds=bounds), said
 
 
-LARGE = Bounds(ranked=10, unranked=5, small=0, steps=100)
+LARGE = Bounds(ranked=10, common=5, small=0, steps=10)
 """What the store is too large for."""
 
 
@@ -149,11 +149,21 @@ def test_what_most_documents_have_is_not_weighed_and_the_newest_come_first(known
 
 
 def test_beside_it_the_rarer_word_is_weighed(known: Known) -> None:
-    hits, _ = asked(known.path, "the x", Bounds(ranked=10, unranked=5, small=0, steps=1_000))
+    hits, _ = asked(known.path, "the x", Bounds(ranked=10, common=5, small=0, steps=1_000))
     assert {hit.ranked_among for hit in hits} == {10}
     assert sorted(numbers(hits[:10])) == sorted(known.matching("the x", None))[-10:]
     weights = {hit.doc_id: hit.score for hit in search(known.path, "x", limit=1_000)}
     assert [hit.score for hit in hits[:10]] == [weights[hit.doc_id] for hit in hits[:10]]
+
+
+def test_what_most_documents_have_is_weighed_among_fewer_where_there_is_time(known: Known) -> None:
+    for query in ("the", '"of the"'):
+        hits, _ = asked(known.path, query, Bounds(ranked=10, common=5, small=0, steps=1_000))
+        assert {hit.ranked_among for hit in hits} == {5}
+        assert sorted(numbers(hits[:5])) == sorted(known.matching(query, None))[-5:]
+        words = query.strip('"')
+        weights = {hit.doc_id: hit.score for hit in search(known.path, words, limit=1_000)}
+        assert [hit.score for hit in hits[:5]] == pytest.approx([weights[hit.doc_id] for hit in hits[:5]])
 
 
 def test_a_rare_word_is_found_in_the_oldest_document_and_all_its_documents_are_ranked(known: Known) -> None:
@@ -183,7 +193,7 @@ def test_beside_a_rare_word_a_common_beginning_is_found_in_each_document(
     other.hold("100", "needle thistle", title="100")
     other.hold("101", "needle", title="101")
     other.hold("102", "thistle", title="102")
-    bounds = Bounds(ranked=20, unranked=5, small=0, steps=10)
+    bounds = Bounds(ranked=20, common=5, small=0, steps=10)
     found = {0, 30, 60, 90, 100} if source is None else {100}
     hits, said = asked(store.path, "needle th*", bounds)
     assert set(numbers(hits)) == {0, 30, 60, 90, 100}
