@@ -36,9 +36,9 @@ def search(app: App, words: tuple[str, ...], source: str | None, limit: int, off
     and a -word by itself is taken for an option: write '"annual report"', and 'budget -draft' or -- budget -draft.
 
     Where more than 5,000 documents match, the best are those of the 5,000 that came in last; the others come after
-    them, the newest first. Among more than 20,000 documents, words that most of them have are weighed in the 1,000
+    them, the newest first. Among more than 20,000 documents, words that most of them have are weighed in the 500
     that came in last, and where weighing would take too long, the newest come first. It is said when it is so; for
-    programs, ranked_among is then 5000, 1000 or 0 instead of null.
+    programs, ranked_among is then 5000, 500 or 0 instead of null.
     """
     if source and not is_stored(app, source):
         app.require_source(source)

@@ -30,7 +30,7 @@ class Bounds:
 
     ranked: int = 5_000
     """Of the documents that match at most so many are ranked, the newest. bm25 takes 2 µs for each."""
-    common: int = 1_000
+    common: int = 500
     """So many instead where no term tells much."""
     small: int = 20_000
     """Where the store has no more documents, every term is weighed but a beginning that is too common."""

@@ -286,7 +286,7 @@ def test_a_search_says_when_it_ranked_only_the_newest_matches_or_none(farm: Farm
         assert "more than 5,000 documents match: the best of the 5,000 that came in last" in ran.err
         store.land(landings[BOUNDS.ranked + 1 :])
     for words, among, said in (
-        ("same", 1_000, "more than 1,000 documents match: the best of the 1,000 that came in last"),
+        ("same", 500, "more than 500 documents match: the best of the 500 that came in last"),
         ("sam*", 0, "too many documents match to rank them: the newest first"),
     ):
         assert {hit["ranked_among"] for hit in farm("search", words, "--format", "json").json} == {among}
