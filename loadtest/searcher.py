@@ -17,6 +17,7 @@ from pathlib import Path
 from farm.store.search import search
 
 RARE = "rare"
+"""Begins a word that the text must not have: the documentation, of which it is made, does not name one."""
 KINDS: dict[str, tuple[str, str | None]] = {
     "rare": (f"{RARE}7", None),
     "common": ("the", None),
