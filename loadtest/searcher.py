@@ -17,12 +17,15 @@ from pathlib import Path
 from farm.store.search import search
 
 RARE = "rare"
+"""Begins a word that the text must not have: the documentation, of which it is made, does not name one."""
 KINDS: dict[str, tuple[str, str | None]] = {
     "rare": (f"{RARE}7", None),
     "common": ("the", None),
     "source": ("the", "letters"),
     "phrase": ('"operating system"', None),
     "common_phrase": ('"of the"', None),
+    "beginning": ("ab*", None),
+    "common_beginning": ("th*", None),
 }
 """Of each kind the query, and the source when it is of one only."""
 

@@ -36,7 +36,9 @@ def search(app: App, words: tuple[str, ...], source: str | None, limit: int, off
     and a -word by itself is taken for an option: write '"annual report"', and 'budget -draft' or -- budget -draft.
 
     Where more than 5,000 documents match, the best are those of the 5,000 that came in last; the others come after
-    them, the newest first. It is said when it is so; for programs, ranked_among is then 5000 instead of null.
+    them, the newest first. Among more than 20,000 documents, words that most of them have are weighed in the 500
+    that came in last, and where weighing would take too long, the newest come first. It is said when it is so; for
+    programs, ranked_among is then 5000, 500 or 0 instead of null.
     """
     if source and not is_stored(app, source):
         app.require_source(source)
@@ -56,10 +58,12 @@ def search(app: App, words: tuple[str, ...], source: str | None, limit: int, off
         click.echo(f"{click.style(show.printable(hit.title or hit.uri), bold=True)}  [{hit.source}]")
         click.echo(f"  {show.printable(hit.uri)}")
         click.echo(f"  {_bold(hit.snippet)}\n")
-    if hits and (among := hits[0].ranked_among):
+    if hits and (among := hits[0].ranked_among) is not None:
         click.echo(
             f"more than {among:,} documents match: the best of the {among:,} that came in last;"
-            " another word narrows it down",
+            " another word narrows it down"
+            if among
+            else "too many documents match to rank them: the newest first; another word narrows it down",
             err=True,
         )
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from farm.lines import clean
 
 MAX_TERMS = 64
 
+_WORD = re.compile(r"[^\W_]+")
 _TERM = re.compile(r'(-?)(?:"([^"]*)(?:"|$)|([^\s"]+))(\*?)')
 
 
@@ -28,6 +30,15 @@ class Term:
     def __str__(self) -> str:
         quoted = self.text.replace('"', '""')
         return f'"{quoted}" *' if self.prefix else f'"{quoted}"'
+
+    def words(self) -> list[Term]:
+        """Each of its words for itself.
+
+        >>> [str(word) for word in Term("well-known pre", prefix=True).words()]
+        ['"well"', '"known"', '"pre" *']
+        """
+        *others, last = _WORD.findall(unicodedata.normalize("NFC", self.text)) or [self.text]
+        return [*map(Term, others), Term(last, self.prefix)]
 
 
 def terms(query: str) -> list[Term]:
@@ -54,11 +65,15 @@ def expression(query: str) -> str:
     ''
     """
     found = terms(query)
-    wanted = " AND ".join(str(term) for term in found if not term.excluded)
-    unwanted = " OR ".join(str(term) for term in found if term.excluded)
-    if not wanted:
-        return ""
-    return f"({wanted}) NOT ({unwanted})" if unwanted else wanted
+    return matching(
+        (str(term) for term in found if not term.excluded), (str(term) for term in found if term.excluded)
+    )
+
+
+def matching(wanted: Iterable[str], unwanted: Iterable[str] = ()) -> str:
+    """The expression for all that is wanted and nothing that is not; empty where nothing is wanted."""
+    every, none = " AND ".join(wanted), " OR ".join(unwanted)
+    return f"({every}) NOT ({none})" if every and none else every
 
 
 def _indexed(character: str) -> bool:

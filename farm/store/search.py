@@ -7,26 +7,23 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from farm.sqlite import open_reader
-from farm.store.query import Term, expression, terms
+from farm.store.query import Term, terms
+from farm.store.ranking import BOUNDS, Bounds, Part, Ranking
 from farm.store.snippet import excerpt
 
 LONG_BYTES = 128 * 1024
 """A longer text is not given to FTS5's snippet, which takes 30 ms for each megabyte."""
 WINDOW_BYTES = 64 * 1024
 WINDOWS = 8
-RANKED = 5_000
-"""Of the documents that match at most so many are ranked, those that came in last: bm25 takes a second for a million
-documents with a common word, and without a bound its time grows with the store."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A document that a search found; the smaller the score the better."""
+    """A document that a search found; the smaller the score the better; 0: not ranked."""
 
     doc_id: str
     source: str
@@ -35,7 +32,8 @@ class Hit:
     snippet: str
     score: float
     ranked_among: int | None = None
-    """Best among so many, as more match: those that came in last. None: the best of all that match."""
+    """Best among so many, as more match: those that came in last. None: the best of all that match. 0: not ranked, for
+    it would take too long; the newest come first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,60 +88,31 @@ def search(
     limit: int = 20,
     offset: int = 0,
     mark: tuple[str, str] = ("", ""),
-    ranked: int = RANKED,
+    bounds: Bounds = BOUNDS,
 ) -> list[Hit]:
     """The documents that match, best first; `mark` is put around the words found in a snippet.
 
-    Where more than `ranked` match, that many are ranked, those that came in last. The others follow them, newest
-    first, so that pages never show one twice.
+    Where very many match, those that came in last are ranked, and the others follow them, newest first, so that pages
+    never show one twice (see ranking.py).
     """
-    match = expression(query)
-    if not match or limit <= 0:
+    found = terms(query)
+    wanted = [term for term in found if not term.excluded]
+    if not wanted or limit <= 0:
         return []
-    wanted = [term for term in terms(query) if not term.excluded]
     with _reading(store) as db, _at_one_moment(db):
-        page, among = _best(db, match, source, limit, max(offset, 0), ranked)
-        return _hits(db, match, page, among, wanted, mark)
-
-
-def _best(
-    db: sqlite3.Connection, match: str, source: str | None, limit: int, offset: int, ranked: int
-) -> tuple[dict[int, float], int | None]:
-    """A page of what matches: ids and scores, the best first; and among how many, if not all of them.
-
-    FTS5 gives the newest first without sorting. It counts how many rows have each word, which is quick; to score
-    each of them is not.
-    """
-    matches = "SELECT rowid, rank FROM document_fts WHERE document_fts MATCH :match"
-    if source is not None:
-        matches += " AND +rowid IN (SELECT id FROM document WHERE source = :source)"
-    given: dict[str, object] = {"match": match, "source": source, "most": ranked + 1}
-    newest = db.execute(f"{matches} ORDER BY rowid DESC LIMIT :most", given).fetchall()
-    if len(newest) <= ranked:
-        return dict(sorted(newest, key=itemgetter(1))[offset : offset + limit]), None
-    oldest, _ = newest.pop()
-    page = sorted(newest, key=itemgetter(1))[offset : offset + limit]
-    if len(page) < limit:
-        given |= {"oldest": oldest, "rest": limit - len(page), "skipped": max(offset - ranked, 0)}
-        page += db.execute(
-            f"{matches} AND rowid <= :oldest ORDER BY rowid DESC LIMIT :rest OFFSET :skipped", given
-        )
-    return dict(page), ranked
+        parts, among = Ranking(db, found, source, bounds).page(limit, max(offset, 0))
+        return [hit for part in parts for hit in _hits(db, part, among, wanted, mark)]
 
 
 def _hits(
-    db: sqlite3.Connection,
-    match: str,
-    page: dict[int, float],
-    among: int | None,
-    wanted: list[Term],
-    mark: tuple[str, str],
+    db: sqlite3.Connection, part: Part, among: int | None, wanted: list[Term], mark: tuple[str, str]
 ) -> list[Hit]:
     """What is shown of these documents, in their order.
 
     FTS5 goes straight to each of them; but where a beginning is looked for, it would put together anew for each what
     all the words that begin so have, so then it goes through all between the first and the last.
     """
+    page = part.scores
     if not page:
         return []
     found, through = {}, "+" if any(term.prefix for term in wanted) else ""
@@ -153,7 +122,7 @@ def _hits(
         " FROM document_fts AS f CROSS JOIN document AS d ON d.id = f.rowid"
         " WHERE document_fts MATCH ? AND f.rowid BETWEEN ? AND ?"
         f" AND {through}f.rowid IN (SELECT value FROM json_each(?))",
-        (LONG_BYTES, *mark, match, min(page), max(page), json.dumps(list(page))),
+        (LONG_BYTES, *mark, part.match, min(page), max(page), json.dumps(list(page))),
     ):
         shown = excerpt(_windows(db, id_), wanted, mark) if snippet is None else " ".join(snippet.split())
         found[id_] = Hit(doc_id, source, uri, title, shown, page[id_], among)

@@ -17,7 +17,7 @@ from farm.connector import Document
 from farm.core.job import Ending, Event, Outcome, Stage
 from farm.ledger.ledger import Ledger
 from farm.store.landing import Landing
-from farm.store.search import RANKED
+from farm.store.ranking import BOUNDS
 from farm.store.store import Store
 from tests.cli.world import Farm, Jobs, write_config
 
@@ -269,21 +269,31 @@ def test_empty_lists_are_empty_arrays_and_a_word_to_people(farm: Farm, tmp_path:
         assert ran.err
 
 
-def test_a_search_says_when_it_ranked_only_the_newest_matches(farm: Farm, tmp_path: Path) -> None:
+def test_a_search_says_when_it_ranked_only_the_newest_matches_or_none(farm: Farm, tmp_path: Path) -> None:
     write_config(farm.home, tmp_path / "notes")
     with Store.open(farm.home / homes.STORE) as store:
         landings = [
             Landing("notes", n, n, Stage.EXTRACT, [Document(f"{n}", "the same", title=f"{n}")], f"{n}", "1")
-            for n in range(1, RANKED + 2)
+            for n in range(1, BOUNDS.small + 2)
         ]
-        store.land(landings[:-1])
+        store.land(landings[: BOUNDS.ranked])
         assert {hit["ranked_among"] for hit in farm("search", "same", "--format", "json").json} == {None}
         assert "documents match" not in farm("search", "same").err
-        store.land(landings[-1:])
-    assert {hit["ranked_among"] for hit in farm("search", "same", "--format", "json").json} == {RANKED}
-    ran = farm("search", "same", "--limit", "1")
-    assert ran.out.startswith(f"{RANKED + 1}  [notes]")
-    assert "more than 5,000 documents match: the best of the 5,000 that came in last" in ran.err
+        store.land(landings[BOUNDS.ranked : BOUNDS.ranked + 1])
+        assert {hit["ranked_among"] for hit in farm("search", "same", "--format", "json").json} == {5_000}
+        ran = farm("search", "same", "--limit", "1")
+        assert ran.out.startswith(f"{BOUNDS.ranked + 1}  [notes]")
+        assert "more than 5,000 documents match: the best of the 5,000 that came in last" in ran.err
+        store.land(landings[BOUNDS.ranked + 1 :])
+    for words, among, said in (
+        ("same", 500, "more than 500 documents match: the best of the 500 that came in last"),
+        ("sam*", 0, "too many documents match to rank them: the newest first"),
+    ):
+        assert {hit["ranked_among"] for hit in farm("search", words, "--format", "json").json} == {among}
+        ran = farm("search", words, "--limit", "1")
+        assert ran.out.startswith(f"{BOUNDS.small + 1}  [notes]")
+        assert said in ran.err
+    assert [hit["ranked_among"] for hit in farm("search", "--format", "json", "same", "7").json] == [None]
 
 
 def test_reading_needs_a_farm_and_makes_none(farm: Farm) -> None:

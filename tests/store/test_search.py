@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from farm.connector import Document
 from farm.sqlite import open_reader
 from farm.store.query import expression
+from farm.store.ranking import Bounds
 from farm.store.search import Hit, documents, holdings, search
 from farm.store.store import Store
 from tests.store.attempts import Attempts
@@ -106,11 +107,12 @@ def titles(hits: list[Hit]) -> list[int]:
 
 
 def test_of_very_many_matches_the_newest_are_ranked_and_the_others_follow(many: Store) -> None:
-    hits = search(many.path, "common", limit=100, ranked=10)
+    hits = search(many.path, "common", limit=100, bounds=Bounds(ranked=10))
     assert titles(hits[:10]) == list(range(20, 30))  # the best of the newest ten
     assert titles(hits[10:]) == list(reversed(range(20)))
     assert {hit.ranked_among for hit in hits} == {10}
-    assert all(hit.snippet and hit.score < 0 for hit in hits)
+    assert all(hit.snippet for hit in hits)
+    assert all((hit.score < 0) == (hit in hits[:10]) for hit in hits)
 
 
 @pytest.mark.parametrize("query", ["common", '"common words"', "common words -needle", "comm*"])
@@ -119,9 +121,11 @@ def test_of_very_many_matches_the_newest_are_ranked_and_the_others_follow(many: 
 def test_pages_show_every_match_once_also_beyond_what_is_ranked(
     many: Store, query: str, source: str | None, size: int
 ) -> None:
-    whole = search(many.path, query, source=source, limit=100, ranked=8)
+    whole = search(many.path, query, source=source, limit=100, bounds=Bounds(ranked=8))
     paged: list[Hit] = []
-    while page := search(many.path, query, source=source, limit=size, offset=len(paged), ranked=8):
+    while page := search(
+        many.path, query, source=source, limit=size, offset=len(paged), bounds=Bounds(ranked=8)
+    ):
         assert len(page) == size or len(paged) + len(page) == len(whole)
         paged += page
     assert paged == whole
@@ -132,20 +136,22 @@ def test_pages_show_every_match_once_also_beyond_what_is_ranked(
 
 
 def test_as_many_matches_as_are_ranked_are_all_ranked(many: Store) -> None:
-    hits = search(many.path, "common", limit=100, ranked=30)
+    hits = search(many.path, "common", limit=100, bounds=Bounds(ranked=30))
     assert titles(hits) == list(range(30))
     assert {hit.ranked_among for hit in hits} == {None}
     assert [hit.score for hit in hits] == sorted(hit.score for hit in hits)
-    assert [hit.ranked_among for hit in search(many.path, "common needle -words", ranked=1)] == []
-    assert [hit.ranked_among for hit in search(many.path, "needle", ranked=1)] == [None]
+    assert [
+        hit.ranked_among for hit in search(many.path, "common needle -words", bounds=Bounds(ranked=1))
+    ] == []
+    assert [hit.ranked_among for hit in search(many.path, "needle", bounds=Bounds(ranked=1))] == [None]
 
 
 def test_a_search_of_a_connection_leaves_no_transaction_open(many: Store) -> None:
     with closing(open_reader(many.path)) as db:
-        assert search(db, "common", ranked=5)
+        assert search(db, "common", bounds=Bounds(ranked=5))
         assert not db.in_transaction
         db.execute("BEGIN")
-        assert search(db, "common", ranked=5)
+        assert search(db, "common", bounds=Bounds(ranked=5))
         assert db.in_transaction
         db.execute("COMMIT")
 
