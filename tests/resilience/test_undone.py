@@ -73,7 +73,7 @@ def test_a_clock_set_back_is_told_the_ledger_though_the_tick_was_undone(
     farm.tick([])
     before = farm.time.wall_s
     farm.time.step(-10 * 365 * 86_400.0)
-    no_room(farm.ledger, "set_back", monkeypatch)
+    no_room(farm.ledger.tickets, "set_back", monkeypatch)
     farm.tick([])
     assert farm.dispatcher.starved
     assert farm.disk.execute("SELECT max(due_at) FROM task").fetchone()[0] > before
