@@ -115,7 +115,7 @@ class Batch:
                     listing.add(line)
                     gone.append(line.key)
                 case ListingLine():
-                    entry.complete = line.complete and not entry.landing.partial
+                    entry.complete = line.complete
                     entry.unread = [clean(prefix) for prefix in line.unread]
                 case State():
                     entry.state = line
@@ -167,7 +167,7 @@ class Batch:
     def _settle(self, entries: Sequence[Entry]) -> None:
         """Finish these extracts."""
         self._flush()
-        whole = [entry for entry in entries if not (entry.stale or entry.landing.partial)]
+        whole = [entry for entry in entries if not entry.stale]
         for entry in whole:
             if entry.unchanged_unit:
                 keep_unit(self._db, entry, self._now)

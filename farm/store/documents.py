@@ -16,7 +16,7 @@ from farm.connector import Document
 from farm.lines import clean
 from farm.store.entry import Entry, json_text
 from farm.store.notes import left_behind
-from farm.store.outbox import note_documents
+from farm.store.outbox import note_documents, note_erased_documents
 from farm.store.row import COLUMNS, Row, document_id, row_of
 
 CHUNK_BYTES = 8 * 1024 * 1024
@@ -109,7 +109,7 @@ class Documents:
         """Remove these rows without a trace but the outbox's."""
         for chunk in _chunks(sorted(ids)):
             self.unindex(chunk)
-            note_documents(self._db, "delete", chunk, self._now)
+            note_erased_documents(self._db, chunk, self._now)
             self._db.execute(
                 "DELETE FROM element WHERE document IN (SELECT value FROM json_each(?))", (chunk,)
             )

@@ -122,7 +122,6 @@ CREATE TABLE landing (
     children     INTEGER NOT NULL,            -- units to extract
     complete     INTEGER NOT NULL,            -- the listing was
     stale        INTEGER NOT NULL,            -- a later attempt had landed this unit before: nothing was written
-    partial      INTEGER NOT NULL,            -- of an attempt that did not succeed
     malformed    TEXT NOT NULL,               -- JSON array: the first rejected lines, a sentence each
     landed_at    REAL NOT NULL
 ) STRICT;
@@ -135,9 +134,12 @@ CREATE TABLE outbox (
     kind         TEXT NOT NULL,               -- document, record
     source       TEXT NOT NULL,
     ref          TEXT NOT NULL,               -- doc_id; for a record its stream:key
-    was          TEXT NOT NULL DEFAULT ''     -- put after a move: the ref it had before; that ref's delete follows
+    was          TEXT NOT NULL DEFAULT '',    -- put after a move: the ref it had before; that ref's delete follows
+    document     INTEGER                      -- id of the document whose doc_id ref is; NULL: no document's
 ) STRICT;
-CREATE UNIQUE INDEX outbox_ref ON outbox (source, kind, ref);
+-- By id, not by doc_id: ids grow, so that landing writes to the end of the index, and not to pages all over it.
+CREATE UNIQUE INDEX outbox_document ON outbox (document) WHERE document IS NOT NULL;
+CREATE UNIQUE INDEX outbox_ref ON outbox (source, kind, ref) WHERE document IS NULL;
 
 CREATE TABLE outbox_cursor (
     consumer     TEXT PRIMARY KEY,

@@ -30,8 +30,15 @@ from farm.store.landing import Landed, Landing
 from farm.store.outbox import note_records
 from farm.store.units import TEMPORARY
 
-SCHEMA_VERSION = 1
-MIGRATIONS: Mapping[int, str] = {}
+SCHEMA_VERSION = 2
+MIGRATIONS: Mapping[int, str] = {
+    1: "ALTER TABLE landing DROP COLUMN partial;"
+    "DROP INDEX outbox_ref;"
+    "ALTER TABLE outbox ADD COLUMN document INTEGER;"
+    "UPDATE outbox SET document = (SELECT id FROM document WHERE doc_id = ref) WHERE kind = 'document';"
+    "CREATE UNIQUE INDEX outbox_document ON outbox (document) WHERE document IS NOT NULL;"
+    "CREATE UNIQUE INDEX outbox_ref ON outbox (source, kind, ref) WHERE document IS NULL;",
+}
 """SQL that takes a store of this version to the next."""
 
 ERASED_AT_ONCE = 500
@@ -80,12 +87,11 @@ class Store:
             return Batch(db, self._clock()).land(batch)
 
     def landed(self, attempt_ids: Iterable[int]) -> set[int]:
-        """Those of these attempts that have landed whole; what a failed one left does not count."""
+        """Those of these attempts that have landed."""
         return {
             row[0]
             for row in self._read(
-                "SELECT attempt_id FROM landing"
-                " WHERE NOT partial AND attempt_id IN (SELECT value FROM json_each(?))",
+                "SELECT attempt_id FROM landing WHERE attempt_id IN (SELECT value FROM json_each(?))",
                 json.dumps(list(attempt_ids)),
             )
         }
