@@ -80,7 +80,7 @@ class Batch:
             else:
                 self._read_extract(entry)
         self._settle([entry for entry in entries if entry.fence not in before])
-        return [replace(entry.landed(), repeated=entry.fence in before) for entry in entries]
+        return [entry.landed(repeated=entry.fence in before) for entry in entries]
 
     def _landed_before(self, entry: Entry) -> Landed:
         """A listing names its children again, for whoever crashed before hearing of them."""
@@ -91,7 +91,7 @@ class Batch:
             elif isinstance(line, ListingLine):
                 entry.unread = [clean(prefix) for prefix in line.unread]
         listing.name_children()
-        return replace(entry.landed(), repeated=True)
+        return entry.landed(repeated=True)
 
     def _read_extract(self, entry: Entry) -> None:
         for number, line in enumerate(entry.landing.lines, 1):
