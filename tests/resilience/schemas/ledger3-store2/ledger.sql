@@ -17,16 +17,16 @@ CREATE TABLE attempt (
     message      TEXT NOT NULL DEFAULT '',
     evidence     TEXT                         -- JSON {traceback, log, versions} of an attempt that failed
 ) STRICT;
-INSERT INTO "attempt" VALUES(1,1,1,1,1.0,512000000,1.79529536012333583829e+09,1.79529536015181660647e+09,'succeeded',0.014173,0.01048,33267712,NULL,NULL,'',NULL);
-INSERT INTO "attempt" VALUES(2,2,1,2,1.0,512000000,1.79529536013333535201e+09,1.795295360183548212e+09,'succeeded',0.042542,0.009064,33148928,NULL,NULL,'',NULL);
-INSERT INTO "attempt" VALUES(3,3,1,3,1.0,512000000,1.79529536014142823219e+09,1.79529536015615415571e+09,'succeeded',0.000321,0.000314,33267712,NULL,NULL,'',NULL);
-INSERT INTO "attempt" VALUES(4,4,1,4,1.0,512000000,1.7952953601457717419e+09,1.79529536016421031952e+09,'succeeded',0.000356,0.000348,33267712,NULL,NULL,'',NULL);
-INSERT INTO "attempt" VALUES(5,5,1,5,1.0,512000000,1.79529536015124535565e+09,1.79529536016386198995e+09,'succeeded',0.001503,0.000424,33267712,NULL,NULL,'',NULL);
-INSERT INTO "attempt" VALUES(6,8,1,6,1.0,512000000,1.79529536015633559226e+09,1.79529536015986251832e+09,'transient',0.002173,0.002122,33398784,NULL,NULL,'try again',NULL);
-INSERT INTO "attempt" VALUES(7,6,1,7,1.0,512000000,1.79529536016511774066e+09,1.79529536016986322405e+09,'succeeded',0.000422,0.000352,33398784,NULL,NULL,'',NULL);
-INSERT INTO "attempt" VALUES(8,9,1,8,1.0,512000000,1.79529536016706013678e+09,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'',NULL);
-INSERT INTO "attempt" VALUES(9,7,1,9,1.0,512000000,1.79529536017894911768e+09,1.79529536018322181706e+09,'succeeded',0.000458,0.000401,33148928,NULL,NULL,'',NULL);
-INSERT INTO "attempt" VALUES(10,10,1,10,1.0,512000000,1.79529536018341732027e+09,1.79529536018608307842e+09,'permanent',0.002207,0.002199,33411072,NULL,NULL,'it will never work',NULL);
+INSERT INTO "attempt" VALUES(1,1,1,1,1.0,512000000,1.79529723195617580411e+09,1.79529723197326350212e+09,'succeeded',0.011786,0.008226,33284096,NULL,NULL,'',NULL);
+INSERT INTO "attempt" VALUES(2,2,1,2,1.0,512000000,1.79529723197842383392e+09,1.79529723212670516965e+09,'succeeded',0.013409,0.009224,33284096,NULL,NULL,'',NULL);
+INSERT INTO "attempt" VALUES(3,3,1,3,1.0,512000000,1.79529723197441077233e+09,1.79529723198335742955e+09,'succeeded',0.000365,0.000357,33284096,NULL,NULL,'',NULL);
+INSERT INTO "attempt" VALUES(4,4,1,4,1.0,512000000,1.79529723198057055474e+09,1.79529723212055110932e+09,'succeeded',0.000342,0.000334,33284096,NULL,NULL,'',NULL);
+INSERT INTO "attempt" VALUES(5,5,1,5,1.0,512000000,1.79529723211318492886e+09,1.79529723212320208546e+09,'succeeded',0.002464,0.000401,33284096,NULL,NULL,'',NULL);
+INSERT INTO "attempt" VALUES(6,8,1,6,1.0,512000000,1.79529723211496448518e+09,1.79529723211801099779e+09,'transient',0.00204,0.001655,33415168,NULL,NULL,'try again',NULL);
+INSERT INTO "attempt" VALUES(7,9,1,7,1.0,512000000,1.79529723212108683586e+09,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'',NULL);
+INSERT INTO "attempt" VALUES(8,6,1,8,1.0,512000000,1.79529723212448978422e+09,1.79529723212921953198e+09,'succeeded',0.001262,0.000354,33415168,NULL,NULL,'',NULL);
+INSERT INTO "attempt" VALUES(9,10,1,9,1.0,512000000,1.79529723213021802905e+09,1.79529723213326930994e+09,'permanent',0.002419,0.000976,33415168,NULL,NULL,'it will never work',NULL);
+INSERT INTO "attempt" VALUES(10,7,1,10,1.0,512000000,1.79529723214075732232e+09,1.79529723214360713962e+09,'succeeded',0.000403,0.000297,33415168,NULL,NULL,'',NULL);
 CREATE TABLE delivery (
     id           TEXT PRIMARY KEY,            -- as the sender named it
     event        TEXT NOT NULL,
@@ -64,16 +64,16 @@ CREATE TABLE job (
     updated_at  REAL NOT NULL,
     finished_at REAL                          -- when it succeeded or was cancelled
 ) STRICT;
-INSERT INTO "job" VALUES(1,1,'sleeps','discover','','','{"paths": null, "type": "incremental"}','succeeded',1,1,0,0,1,0,'succeeded','','',NULL,NULL,1.7952953594717664719e+09,1.7952953601518871784e+09,1.7952953601518871784e+09);
-INSERT INTO "job" VALUES(2,2,'broken','discover','','','{"paths": null, "type": "incremental"}','succeeded',1,1,0,0,1,0,'succeeded','','',NULL,NULL,1.7952953595331039429e+09,1.79529536018356609345e+09,1.79529536018356609345e+09);
-INSERT INTO "job" VALUES(3,3,'later','discover','','','{"paths": null, "type": "incremental"}','succeeded',1,1,0,0,1,0,'succeeded','','',NULL,NULL,1.79529535961289358134e+09,1.7952953601561837196e+09,1.7952953601561837196e+09);
-INSERT INTO "job" VALUES(4,4,'hangs','discover','','','{"paths": null, "type": "incremental"}','succeeded',1,1,0,0,1,0,'succeeded','','',NULL,NULL,1.79529535967093276972e+09,1.79529536016426706319e+09,1.79529536016426706319e+09);
-INSERT INTO "job" VALUES(5,1,'sleeps','extract','alder','1','{"data":{},"uri":"","held":""}','succeeded',1,1,0,0,1,0,'succeeded','','',NULL,4,1.79529536014782166485e+09,1.79529536016390037535e+09,1.79529536016390037535e+09);
-INSERT INTO "job" VALUES(6,1,'sleeps','extract','birch','1','{"data":{},"uri":"","held":""}','succeeded',1,1,0,0,1,0,'succeeded','','',NULL,4,1.79529536014782166485e+09,1795295360.1699,1795295360.1699);
-INSERT INTO "job" VALUES(7,1,'sleeps','extract','cedar','1','{"data":{},"uri":"","held":""}','succeeded',1,1,0,0,1,0,'succeeded','','',NULL,4,1.79529536014782166485e+09,1.79529536018326473238e+09,1.79529536018326473238e+09);
-INSERT INTO "job" VALUES(8,3,'later','extract','bad','1','{"data":{},"uri":"","held":""}','retrying',1,1,0,0,1,0,'transient','','try again',1.79529875090822625162e+09,5,1.79529536015405631068e+09,1.79529536016028261184e+09,NULL);
-INSERT INTO "job" VALUES(9,4,'hangs','extract','bad','1','{"data":{},"uri":"","held":""}','running',1,0,0,0,1,0,'','','',NULL,6,1.7952953601618425846e+09,1.7952953601678950787e+09,NULL);
-INSERT INTO "job" VALUES(10,2,'broken','extract','bad','1','{"data":{},"uri":"","held":""}','quarantined',1,1,0,0,1,0,'permanent','connector_error','it will never work',NULL,9,1.79529536018047595029e+09,1.79529536018639874453e+09,NULL);
+INSERT INTO "job" VALUES(1,1,'sleeps','discover','','','{"paths": null, "type": "incremental"}','succeeded',1,1,0,0,1,0,'succeeded','','',NULL,NULL,1.79529723153285527227e+09,1.79529723197332143785e+09,1.79529723197332143785e+09);
+INSERT INTO "job" VALUES(2,2,'broken','discover','','','{"paths": null, "type": "incremental"}','succeeded',1,1,0,0,1,0,'succeeded','','',NULL,NULL,1.79529723156393861767e+09,1.79529723212672710419e+09,1.79529723212672710419e+09);
+INSERT INTO "job" VALUES(3,3,'later','discover','','','{"paths": null, "type": "incremental"}','succeeded',1,1,0,0,1,0,'succeeded','','',NULL,NULL,1.79529723157276511189e+09,1795297231.98339,1795297231.98339);
+INSERT INTO "job" VALUES(4,4,'hangs','discover','','','{"paths": null, "type": "incremental"}','succeeded',1,1,0,0,1,0,'succeeded','','',NULL,NULL,1.79529723157593750957e+09,1.79529723212058401108e+09,1.79529723212058401108e+09);
+INSERT INTO "job" VALUES(5,1,'sleeps','extract','alder','1','{"data":{},"uri":"","held":""}','succeeded',1,1,0,0,1,0,'succeeded','','',NULL,3,1.79529723197220611573e+09,1.79529723212322735786e+09,1.79529723212322735786e+09);
+INSERT INTO "job" VALUES(6,1,'sleeps','extract','birch','1','{"data":{},"uri":"","held":""}','succeeded',1,1,0,0,1,0,'succeeded','','',NULL,3,1.79529723197220611573e+09,1.79529723212924504282e+09,1.79529723212924504282e+09);
+INSERT INTO "job" VALUES(7,1,'sleeps','extract','cedar','1','{"data":{},"uri":"","held":""}','succeeded',1,1,0,0,1,0,'succeeded','','',NULL,3,1.79529723197220611573e+09,1.79529723214364695556e+09,1.79529723214364695556e+09);
+INSERT INTO "job" VALUES(8,3,'later','extract','bad','1','{"data":{},"uri":"","held":""}','retrying',1,1,0,0,1,0,'transient','','try again',1.79530033536572432521e+09,4,1.79529723197959375385e+09,1.79529723211861205103e+09,NULL);
+INSERT INTO "job" VALUES(9,4,'hangs','extract','bad','1','{"data":{},"uri":"","held":""}','running',1,0,0,0,1,0,'','','',NULL,6,1.79529723211187386506e+09,1.79529723212109565736e+09,NULL);
+INSERT INTO "job" VALUES(10,2,'broken','extract','bad','1','{"data":{},"uri":"","held":""}','quarantined',1,1,0,0,1,0,'permanent','connector_error','it will never work',NULL,8,1.79529723212347221378e+09,1.79529723213364076619e+09,NULL);
 CREATE TABLE run (
     id            INTEGER PRIMARY KEY AUTOINCREMENT,
     source        TEXT NOT NULL,
@@ -92,10 +92,10 @@ CREATE TABLE run (
     documents_unchanged INTEGER NOT NULL DEFAULT 0,
     documents_rejected  INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-INSERT INTO "run" VALUES(1,'sleeps','incremental','succeeded','manual',NULL,'root',1.79529535947159194948e+09,1.79529535947340965272e+09,1.79529536018390727036e+09,'',3,0,0,0,0);
-INSERT INTO "run" VALUES(2,'broken','incremental','partial','manual',NULL,'root',1.79529535953291535374e+09,1.795295359543915987e+09,1.79529536018716955186e+09,'',0,0,0,0,0);
-INSERT INTO "run" VALUES(3,'later','incremental','running','manual',NULL,'root',1.79529535961278510097e+09,1.79529536014006352428e+09,NULL,'',0,0,0,0,0);
-INSERT INTO "run" VALUES(4,'hangs','incremental','running','manual',NULL,'root',1.7952953596708502769e+09,1.79529536014398097992e+09,NULL,'',0,0,0,0,0);
+INSERT INTO "run" VALUES(1,'sleeps','incremental','succeeded','manual',NULL,'root',1.79529723153268408776e+09,1.79529723153464031227e+09,1.79529723214399480812e+09,'',3,0,0,0,0);
+INSERT INTO "run" VALUES(2,'broken','incremental','partial','manual',NULL,'root',1.79529723156387305263e+09,1.79529723156473231321e+09,1.79529723213446354866e+09,'',0,0,0,0,0);
+INSERT INTO "run" VALUES(3,'later','incremental','running','manual',NULL,'root',1.79529723157270145418e+09,1.79529723196981453895e+09,NULL,'',0,0,0,0,0);
+INSERT INTO "run" VALUES(4,'hangs','incremental','running','manual',NULL,'root',1.79529723157588195795e+09,1.79529723197629165654e+09,NULL,'',0,0,0,0,0);
 CREATE TABLE schedule (
     source       TEXT PRIMARY KEY,
     spec         TEXT NOT NULL,               -- 'every 900' or 'cron 0 * * * *': a changed spec starts anew
@@ -141,8 +141,8 @@ CREATE TABLE task (
     lease       INTEGER,                      -- the attempt that holds it
     waiting_since REAL NOT NULL DEFAULT 0
 ) STRICT;
-INSERT INTO "task" VALUES(8,'later',X'7B226964223A202238222C20226E616D65223A20226661726D2E6C65646765722E71756575652E65787472616374222C20227072696F72697479223A20312E302C202261726773223A205B385D7D',1.0,1.79529875090822625162e+09,NULL,1.79529536016147398943e+09);
-INSERT INTO "task" VALUES(9,'hangs',X'7B226964223A202239222C20226E616D65223A20226661726D2E6C65646765722E71756575652E65787472616374222C20227072696F72697479223A20312E302C202261726773223A205B395D7D',1.0,NULL,8,1.79529536016189813617e+09);
+INSERT INTO "task" VALUES(8,'later',X'7B226964223A202238222C20226E616D65223A20226661726D2E6C65646765722E71756575652E65787472616374222C20227072696F72697479223A20312E302C202261726773223A205B385D7D',1.0,1.79530033536572432521e+09,NULL,1.79529723211871433262e+09);
+INSERT INTO "task" VALUES(9,'hangs',X'7B226964223A202239222C20226E616D65223A20226661726D2E6C65646765722E71756575652E65787472616374222C20227072696F72697479223A20312E302C202261726773223A205B395D7D',1.0,NULL,7,1.79529723211193943024e+09);
 CREATE TABLE total (
     source  TEXT NOT NULL,
     state   TEXT NOT NULL,
@@ -175,37 +175,37 @@ CREATE TABLE transition (
     actor       TEXT NOT NULL,                -- farm, recovery, or an operator's name
     at          REAL NOT NULL
 ) STRICT;
-INSERT INTO "transition" VALUES(1,1,NULL,'pending','submit','manual','root',1.7952953594717664719e+09);
-INSERT INTO "transition" VALUES(2,1,'pending','running','lease','','farm',1.79529535947262811664e+09);
-INSERT INTO "transition" VALUES(3,2,NULL,'pending','submit','manual','root',1.7952953595331039429e+09);
-INSERT INTO "transition" VALUES(4,2,'pending','running','lease','','farm',1.79529535953376436236e+09);
-INSERT INTO "transition" VALUES(5,3,NULL,'pending','submit','manual','root',1.79529535961289358134e+09);
-INSERT INTO "transition" VALUES(6,4,NULL,'pending','submit','manual','root',1.79529535967093276972e+09);
-INSERT INTO "transition" VALUES(7,3,'pending','running','lease','','farm',1.79529536013956737515e+09);
-INSERT INTO "transition" VALUES(8,4,'pending','running','lease','','farm',1.79529536014362907413e+09);
-INSERT INTO "transition" VALUES(9,5,NULL,'pending','submit','listed by job 1','farm',1.79529536014782166485e+09);
-INSERT INTO "transition" VALUES(10,6,NULL,'pending','submit','listed by job 1','farm',1.79529536014782166485e+09);
-INSERT INTO "transition" VALUES(11,7,NULL,'pending','submit','listed by job 1','farm',1.79529536014782166485e+09);
-INSERT INTO "transition" VALUES(12,5,'pending','running','lease','','farm',1.79529536014889073373e+09);
-INSERT INTO "transition" VALUES(13,1,'running','succeeded','succeed','','farm',1.7952953601518871784e+09);
-INSERT INTO "transition" VALUES(14,8,NULL,'pending','submit','listed by job 3','farm',1.79529536015405631068e+09);
-INSERT INTO "transition" VALUES(15,8,'pending','running','lease','','farm',1.79529536015455341334e+09);
-INSERT INTO "transition" VALUES(16,3,'running','succeeded','succeed','','farm',1.7952953601561837196e+09);
-INSERT INTO "transition" VALUES(17,8,'running','failed','fail','try again','farm',1.79529536016004228598e+09);
-INSERT INTO "transition" VALUES(18,8,'failed','retrying','retry','','farm',1.79529536016028261184e+09);
-INSERT INTO "transition" VALUES(19,9,NULL,'pending','submit','listed by job 4','farm',1.7952953601618425846e+09);
-INSERT INTO "transition" VALUES(20,6,'pending','running','lease','','farm',1.79529536016226911546e+09);
-INSERT INTO "transition" VALUES(21,5,'running','succeeded','succeed','','farm',1.79529536016390037535e+09);
-INSERT INTO "transition" VALUES(22,4,'running','succeeded','succeed','','farm',1.79529536016426706319e+09);
-INSERT INTO "transition" VALUES(23,9,'pending','running','lease','','farm',1.7952953601678950787e+09);
-INSERT INTO "transition" VALUES(24,6,'running','succeeded','succeed','','farm',1795295360.1699);
-INSERT INTO "transition" VALUES(25,7,'pending','running','lease','','farm',1.79529536017739915852e+09);
-INSERT INTO "transition" VALUES(26,10,NULL,'pending','submit','listed by job 2','farm',1.79529536018047595029e+09);
-INSERT INTO "transition" VALUES(27,10,'pending','running','lease','','farm',1.79529536018173933031e+09);
-INSERT INTO "transition" VALUES(28,7,'running','succeeded','succeed','','farm',1.79529536018326473238e+09);
-INSERT INTO "transition" VALUES(29,2,'running','succeeded','succeed','','farm',1.79529536018356609345e+09);
-INSERT INTO "transition" VALUES(30,10,'running','failed','fail','it will never work','farm',1.79529536018621563913e+09);
-INSERT INTO "transition" VALUES(31,10,'failed','quarantined','quarantine','it will never work','farm',1.79529536018639874453e+09);
+INSERT INTO "transition" VALUES(1,1,NULL,'pending','submit','manual','root',1.79529723153285527227e+09);
+INSERT INTO "transition" VALUES(2,1,'pending','running','lease','','farm',1.79529723153388857839e+09);
+INSERT INTO "transition" VALUES(3,2,NULL,'pending','submit','manual','root',1.79529723156393861767e+09);
+INSERT INTO "transition" VALUES(4,2,'pending','running','lease','','farm',1.79529723156439423564e+09);
+INSERT INTO "transition" VALUES(5,3,NULL,'pending','submit','manual','root',1.79529723157276511189e+09);
+INSERT INTO "transition" VALUES(6,4,NULL,'pending','submit','manual','root',1.79529723157593750957e+09);
+INSERT INTO "transition" VALUES(7,3,'pending','running','lease','','farm',1.79529723196944642066e+09);
+INSERT INTO "transition" VALUES(8,5,NULL,'pending','submit','listed by job 1','farm',1.79529723197220611573e+09);
+INSERT INTO "transition" VALUES(9,6,NULL,'pending','submit','listed by job 1','farm',1.79529723197220611573e+09);
+INSERT INTO "transition" VALUES(10,7,NULL,'pending','submit','listed by job 1','farm',1.79529723197220611573e+09);
+INSERT INTO "transition" VALUES(11,1,'running','succeeded','succeed','','farm',1.79529723197332143785e+09);
+INSERT INTO "transition" VALUES(12,4,'pending','running','lease','','farm',1.79529723197599816323e+09);
+INSERT INTO "transition" VALUES(13,8,NULL,'pending','submit','listed by job 3','farm',1.79529723197959375385e+09);
+INSERT INTO "transition" VALUES(14,3,'running','succeeded','succeed','','farm',1795297231.98339);
+INSERT INTO "transition" VALUES(15,5,'pending','running','lease','','farm',1.79529723198392534254e+09);
+INSERT INTO "transition" VALUES(16,8,'pending','running','lease','','farm',1.79529723210858058925e+09);
+INSERT INTO "transition" VALUES(17,9,NULL,'pending','submit','listed by job 4','farm',1.79529723211187386506e+09);
+INSERT INTO "transition" VALUES(18,8,'running','failed','fail','try again','farm',1.79529723211841964721e+09);
+INSERT INTO "transition" VALUES(19,8,'failed','retrying','retry','','farm',1.79529723211861205103e+09);
+INSERT INTO "transition" VALUES(20,4,'running','succeeded','succeed','','farm',1.79529723212058401108e+09);
+INSERT INTO "transition" VALUES(21,9,'pending','running','lease','','farm',1.79529723212109565736e+09);
+INSERT INTO "transition" VALUES(22,6,'pending','running','lease','','farm',1.79529723212127470966e+09);
+INSERT INTO "transition" VALUES(23,5,'running','succeeded','succeed','','farm',1.79529723212322735786e+09);
+INSERT INTO "transition" VALUES(24,10,NULL,'pending','submit','listed by job 2','farm',1.79529723212347221378e+09);
+INSERT INTO "transition" VALUES(25,2,'running','succeeded','succeed','','farm',1.79529723212672710419e+09);
+INSERT INTO "transition" VALUES(26,10,'pending','running','lease','','farm',1.79529723212786078458e+09);
+INSERT INTO "transition" VALUES(27,6,'running','succeeded','succeed','','farm',1.79529723212924504282e+09);
+INSERT INTO "transition" VALUES(28,10,'running','failed','fail','it will never work','farm',1.79529723213341259953e+09);
+INSERT INTO "transition" VALUES(29,10,'failed','quarantined','quarantine','it will never work','farm',1.79529723213364076619e+09);
+INSERT INTO "transition" VALUES(30,7,'pending','running','lease','','farm',1.79529723213423323627e+09);
+INSERT INTO "transition" VALUES(31,7,'running','succeeded','succeed','','farm',1.79529723214364695556e+09);
 CREATE TABLE usage (
     source       TEXT NOT NULL,
     stage        TEXT NOT NULL,

@@ -35,16 +35,17 @@ CREATE TABLE document (
     title        TEXT NOT NULL,
     text         TEXT NOT NULL                -- last, so that a list of documents never reads it
 ) STRICT;
-INSERT INTO "document" VALUES(1,'0960626a88e7591a36e9b432170b30aa','sleeps','alder','alder','','',NULL,NULL,'{}','','6805d93a98f79a5c907dfc36e35615a7','1',5,1.79529536015547108653e+09,5,5,NULL,'','slept');
-INSERT INTO "document" VALUES(2,'1b87494c696530c8979a3d4fd2d6a42f','sleeps','birch','birch','','',NULL,NULL,'{}','','6805d93a98f79a5c907dfc36e35615a7','1',5,1.79529536016715073583e+09,6,7,NULL,'','slept');
-INSERT INTO "document" VALUES(3,'adab7759357075283b6f2ade325f5495','sleeps','cedar','cedar','','',NULL,NULL,'{}','','6805d93a98f79a5c907dfc36e35615a7','1',5,1.79529536018039822574e+09,7,9,NULL,'','slept');
+INSERT INTO "document" VALUES(1,'0960626a88e7591a36e9b432170b30aa','sleeps','alder','alder','','',NULL,NULL,'{}','','6805d93a98f79a5c907dfc36e35615a7','1',5,1.7952972321180775165e+09,5,5,NULL,'','slept');
+INSERT INTO "document" VALUES(2,'1b87494c696530c8979a3d4fd2d6a42f','sleeps','birch','birch','','',NULL,NULL,'{}','','6805d93a98f79a5c907dfc36e35615a7','1',5,1.79529723212711286549e+09,6,8,NULL,'','slept');
+INSERT INTO "document" VALUES(3,'adab7759357075283b6f2ade325f5495','sleeps','cedar','cedar','','',NULL,NULL,'{}','','6805d93a98f79a5c907dfc36e35615a7','1',5,1.79529723214175367359e+09,7,10,NULL,'','slept');
 INSERT INTO "document_fts_config" VALUES('automerge',8);
 INSERT INTO "document_fts_config" VALUES('crisismerge',64);
 INSERT INTO "document_fts_config" VALUES('hashsize',8388608);
+INSERT INTO "document_fts_config" VALUES('pgsz',8000);
 INSERT INTO "document_fts_config" VALUES('rank','bm25(5.0, 1.0)');
 INSERT INTO "document_fts_config" VALUES('version',4);
 INSERT INTO "document_fts_data" VALUES(1,X'030003');
-INSERT INTO "document_fts_data" VALUES(10,X'000000040103030003010101020101030101');
+INSERT INTO "document_fts_data" VALUES(10,X'000000050103030003010101020101030101');
 INSERT INTO "document_fts_data" VALUES(137438953473,X'000000100630736C657074010601010204');
 INSERT INTO "document_fts_data" VALUES(274877906945,X'000000100630736C657074020601010204');
 INSERT INTO "document_fts_data" VALUES(412316860417,X'000000100630736C657074030601010204');
@@ -79,13 +80,13 @@ CREATE TABLE landing (
     malformed    TEXT NOT NULL,               -- JSON array: the first rejected lines, a sentence each
     landed_at    REAL NOT NULL
 ) STRICT;
-INSERT INTO "landing" VALUES(1,1,'sleeps','discover','',0,0,0,0,0,0,3,1,0,'[]',1.79529536014123249055e+09);
-INSERT INTO "landing" VALUES(2,2,'broken','discover','',0,0,0,0,0,0,1,1,0,'[]',1.79529536017870283131e+09);
-INSERT INTO "landing" VALUES(3,3,'later','discover','',0,0,0,0,0,0,1,1,0,'[]',1.79529536014721965791e+09);
-INSERT INTO "landing" VALUES(4,4,'hangs','discover','',0,0,0,0,0,0,1,1,0,'[]',1795295360.14908);
-INSERT INTO "landing" VALUES(5,5,'sleeps','extract','alder',1,0,0,0,0,0,0,0,0,'[]',1.79529536015547108653e+09);
-INSERT INTO "landing" VALUES(7,6,'sleeps','extract','birch',1,0,0,0,0,0,0,0,0,'[]',1.79529536016715073583e+09);
-INSERT INTO "landing" VALUES(9,7,'sleeps','extract','cedar',1,0,0,0,0,0,0,0,0,'[]',1.79529536018039822574e+09);
+INSERT INTO "landing" VALUES(1,1,'sleeps','discover','',0,0,0,0,0,0,3,1,0,'[]',1.79529723197073173522e+09);
+INSERT INTO "landing" VALUES(2,2,'broken','discover','',0,0,0,0,0,0,1,1,0,'[]',1.79529723211406040195e+09);
+INSERT INTO "landing" VALUES(3,3,'later','discover','',0,0,0,0,0,0,1,1,0,'[]',1.79529723197761607172e+09);
+INSERT INTO "landing" VALUES(4,4,'hangs','discover','',0,0,0,0,0,0,1,1,0,'[]',1.79529723210613369934e+09);
+INSERT INTO "landing" VALUES(5,5,'sleeps','extract','alder',1,0,0,0,0,0,0,0,0,'[]',1.7952972321180775165e+09);
+INSERT INTO "landing" VALUES(8,6,'sleeps','extract','birch',1,0,0,0,0,0,0,0,0,'[]',1.79529723212711286549e+09);
+INSERT INTO "landing" VALUES(10,7,'sleeps','extract','cedar',1,0,0,0,0,0,0,0,0,'[]',1.79529723214175367359e+09);
 CREATE TABLE outbox (
     seq          INTEGER PRIMARY KEY AUTOINCREMENT,
     at           REAL NOT NULL,
@@ -96,9 +97,9 @@ CREATE TABLE outbox (
     was          TEXT NOT NULL DEFAULT '',    -- put after a move: the ref it had before; that ref's delete follows
     document     INTEGER                      -- id of the document whose doc_id ref is; NULL: no document's
 ) STRICT;
-INSERT INTO "outbox" VALUES(1,1.79529536015547108653e+09,'put','document','sleeps','0960626a88e7591a36e9b432170b30aa','',1);
-INSERT INTO "outbox" VALUES(2,1.79529536016715073583e+09,'put','document','sleeps','1b87494c696530c8979a3d4fd2d6a42f','',2);
-INSERT INTO "outbox" VALUES(3,1.79529536018039822574e+09,'put','document','sleeps','adab7759357075283b6f2ade325f5495','',3);
+INSERT INTO "outbox" VALUES(1,1.7952972321180775165e+09,'put','document','sleeps','0960626a88e7591a36e9b432170b30aa','',1);
+INSERT INTO "outbox" VALUES(2,1.79529723212711286549e+09,'put','document','sleeps','1b87494c696530c8979a3d4fd2d6a42f','',2);
+INSERT INTO "outbox" VALUES(3,1.79529723214175367359e+09,'put','document','sleeps','adab7759357075283b6f2ade325f5495','',3);
 CREATE TABLE outbox_cursor (
     consumer     TEXT PRIMARY KEY,
     seq          INTEGER NOT NULL,            -- the last it has taken
@@ -140,9 +141,9 @@ CREATE TABLE unit (
     gone_at      REAL,                        -- discover no longer found it: a late attempt cannot bring it back
     PRIMARY KEY (source, key)
 ) STRICT;
-INSERT INTO "unit" VALUES('sleeps','alder','1','','',1,5,1.79529536015547108653e+09,5,5,NULL);
-INSERT INTO "unit" VALUES('sleeps','birch','1','','',1,7,1.79529536016715073583e+09,6,7,NULL);
-INSERT INTO "unit" VALUES('sleeps','cedar','1','','',1,9,1.79529536018039822574e+09,7,9,NULL);
+INSERT INTO "unit" VALUES('sleeps','alder','1','','',1,5,1.7952972321180775165e+09,5,5,NULL);
+INSERT INTO "unit" VALUES('sleeps','birch','1','','',1,8,1.79529723212711286549e+09,6,8,NULL);
+INSERT INTO "unit" VALUES('sleeps','cedar','1','','',1,10,1.79529723214175367359e+09,7,10,NULL);
 CREATE INDEX document_key ON document (source, key);
 CREATE INDEX document_unit ON document (source, unit) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX element_document ON element (document, ordinal);
