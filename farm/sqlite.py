@@ -15,13 +15,20 @@ from farm.errors import DiskFull, FarmError, HomeUnusable, LedgerDamaged, NewerS
 
 PAGE_CACHE_KIB = 32 * 1024
 WAL_PAGES = 4000
-"""The writer checkpoints after so many pages (16 MB): rarer is faster, and the log stays small."""
+"""The writer checkpoints after so many pages (16 MB; 32 of a store): rarer is faster, and the log stays small."""
+PAGE_BYTES = 4096
 
 
 def open_writer(
-    path: Path, schema: str, version: int, migrations: Mapping[int, str], *, any_thread: bool = False
+    path: Path,
+    schema: str,
+    version: int,
+    migrations: Mapping[int, str],
+    *,
+    any_thread: bool = False,
+    page_bytes: int = PAGE_BYTES,
 ) -> sqlite3.Connection:
-    """The connection of the file's only writer, its schema at this version.
+    """The connection of the file's only writer, its schema at this version. `page_bytes` is for a file that it makes.
 
     Raises NewerSchema, LedgerDamaged, StoreDamaged, DiskFull or HomeUnusable, each with a sentence.
     """
@@ -35,6 +42,7 @@ def open_writer(
             raise NewerSchema(path, found, version)
         path.chmod(0o600)
         for pragma in (
+            f"page_size = {page_bytes}",
             "journal_mode = WAL",
             "synchronous = FULL",
             f"cache_size = -{PAGE_CACHE_KIB}",

@@ -23,7 +23,7 @@ from farm.sqlite import open_writer
 from farm.store import store
 from farm.store.entry import Entry, json_text
 from farm.store.landing import Landing
-from farm.store.row import COLUMNS, document_id, row_of
+from farm.store.row import COLUMNS, PLACES, document_id, row_of
 
 SOURCE = "papers"
 BUSY_S = 60.0
@@ -96,7 +96,7 @@ class Rows:
             first = self._db.execute("SELECT coalesce(max(id), 0) + 1 FROM document").fetchone()[0]
             numbered = list(zip(itertools.count(first), rows, strict=False))
             self._db.executemany(
-                f"INSERT INTO document (id, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(COLUMNS)})",
+                f"INSERT INTO document (id, {', '.join(COLUMNS)}) VALUES (?, {', '.join(PLACES)})",
                 [(id_, *row.values(doc_id, now)) for id_, (doc_id, _, row) in numbered],
             )
             self._db.executemany(

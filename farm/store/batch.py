@@ -80,7 +80,7 @@ class Batch:
             else:
                 self._read_extract(entry)
         self._settle([entry for entry in entries if entry.fence not in before])
-        return [replace(entry.landed(), repeated=entry.fence in before) for entry in entries]
+        return [entry.landed(repeated=entry.fence in before) for entry in entries]
 
     def _landed_before(self, entry: Entry) -> Landed:
         """A listing names its children again, for whoever crashed before hearing of them."""
@@ -91,7 +91,7 @@ class Batch:
             elif isinstance(line, ListingLine):
                 entry.unread = [clean(prefix) for prefix in line.unread]
         listing.name_children()
-        return replace(entry.landed(), repeated=True)
+        return entry.landed(repeated=True)
 
     def _read_extract(self, entry: Entry) -> None:
         for number, line in enumerate(entry.landing.lines, 1):
@@ -115,7 +115,7 @@ class Batch:
                     listing.add(line)
                     gone.append(line.key)
                 case ListingLine():
-                    entry.complete = line.complete and not entry.landing.partial
+                    entry.complete = line.complete
                     entry.unread = [clean(prefix) for prefix in line.unread]
                 case State():
                     entry.state = line
@@ -167,7 +167,7 @@ class Batch:
     def _settle(self, entries: Sequence[Entry]) -> None:
         """Finish these extracts."""
         self._flush()
-        whole = [entry for entry in entries if not (entry.stale or entry.landing.partial)]
+        whole = [entry for entry in entries if not entry.stale]
         for entry in whole:
             if entry.unchanged_unit:
                 keep_unit(self._db, entry, self._now)

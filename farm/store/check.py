@@ -90,21 +90,28 @@ RULES: tuple[tuple[str, str], ...] = (
     (
         "document whose last change the outbox does not tell",
         "SELECT d.doc_id FROM document AS d LEFT JOIN outbox AS o"
-        " ON o.source = d.source AND o.kind = 'document' AND o.ref = d.doc_id"
+        " ON o.document = d.id"
+        " AND o.source = d.source AND o.kind = 'document' AND o.ref = d.doc_id"
         " WHERE coalesce(o.op, '') <> iif(d.deleted_at IS NULL, 'put', 'delete')",
     ),
     (
         "record whose last change the outbox does not tell",
         "SELECT r.source || ' ' || r.stream || ':' || r.key FROM record AS r LEFT JOIN outbox AS o"
         " ON o.source = r.source AND o.kind = 'record' AND o.ref = r.stream || ':' || r.key"
-        " WHERE coalesce(o.op, '') <> iif(r.deleted_at IS NULL, 'put', 'delete')",
+        " AND o.document IS NULL WHERE coalesce(o.op, '') <> iif(r.deleted_at IS NULL, 'put', 'delete')",
     ),
     (
         "outbox entry that tells of something the store does not hold",
         "SELECT o.ref FROM outbox AS o WHERE o.op = 'put' AND NOT CASE o.kind"
-        " WHEN 'document' THEN EXISTS (SELECT 1 FROM document WHERE doc_id = o.ref AND deleted_at IS NULL)"
+        " WHEN 'document' THEN EXISTS"
+        "  (SELECT 1 FROM document WHERE id = o.document AND doc_id = o.ref AND deleted_at IS NULL)"
         " ELSE EXISTS (SELECT 1 FROM record AS r WHERE r.source = o.source AND r.deleted_at IS NULL"
         "  AND r.stream || ':' || r.key = o.ref) END",
+    ),
+    (
+        "outbox entry that tells of the end of a name that a document has",
+        "SELECT o.ref FROM outbox AS o JOIN document AS d ON d.doc_id = o.ref"
+        " WHERE o.kind = 'document' AND o.document IS NULL",
     ),
     (
         "consumer ahead of the outbox",

@@ -16,8 +16,8 @@ from farm.connector import Document
 from farm.lines import clean
 from farm.store.entry import Entry, json_text
 from farm.store.notes import left_behind
-from farm.store.outbox import note_documents
-from farm.store.row import COLUMNS, Row, document_id, row_of
+from farm.store.outbox import note_documents, note_erased_documents
+from farm.store.row import COLUMNS, PLACES, Row, document_id, row_of
 
 CHUNK_BYTES = 8 * 1024 * 1024
 CHUNK_DOCUMENTS = 2000
@@ -49,7 +49,7 @@ class Documents:
         if doc_id in self._rows:
             self.flush()
         self._rows[doc_id] = row
-        self._bytes += row.bytes + sum(len(element.text) for element in document.elements)
+        self._bytes += len(row.text) + sum(len(element.text) for element in document.elements)
         if self._bytes >= CHUNK_BYTES or len(self._rows) >= CHUNK_DOCUMENTS:
             self.flush()
 
@@ -109,7 +109,7 @@ class Documents:
         """Remove these rows without a trace but the outbox's."""
         for chunk in _chunks(sorted(ids)):
             self.unindex(chunk)
-            note_documents(self._db, "delete", chunk, self._now)
+            note_erased_documents(self._db, chunk, self._now)
             self._db.execute(
                 "DELETE FROM element WHERE document IN (SELECT value FROM json_each(?))", (chunk,)
             )
@@ -143,12 +143,12 @@ class Documents:
                 "DELETE FROM element WHERE document IN (SELECT value FROM json_each(?))", (replaced,)
             )
             self._db.executemany(
-                f"UPDATE document SET {', '.join(f'{column} = ?' for column in COLUMNS)} WHERE id = ?",
+                f"UPDATE document SET ({', '.join(COLUMNS)}) = ({', '.join(PLACES)}) WHERE id = ?",
                 [(*row.values(doc_id, self._now), id_) for id_, doc_id, row in changed],
             )
         if new:
             self._db.executemany(
-                f"INSERT INTO document (id, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(COLUMNS)})",
+                f"INSERT INTO document (id, {', '.join(COLUMNS)}) VALUES (?, {', '.join(PLACES)})",
                 [(id_, *row.values(doc_id, self._now)) for id_, doc_id, row in new],
             )
         written = [*changed, *new]

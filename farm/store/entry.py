@@ -56,7 +56,7 @@ class Entry:
         if len(self.malformed) < MALFORMED_SHOWN:
             self.malformed.append(clean(message))
 
-    def landed(self) -> Landed:
+    def landed(self, *, repeated: bool = False) -> Landed:
         return Landed(
             job_id=self.landing.job_id,
             attempt_id=self.landing.attempt_id,
@@ -70,6 +70,7 @@ class Entry:
             complete=self.complete,
             unread=self.unread,
             stale=self.stale,
+            repeated=repeated,
             malformed=self.malformed,
         )
 

@@ -84,9 +84,6 @@ class Landing:
     """What one attempt found. `lines` is read once, while landing, and may be larger than memory.
 
     An extract lands even without lines: its unit then has no documents.
-
-    `partial`: the attempt did not succeed. What it found lands, with its cursor; what it did not find is
-    not taken for gone, and an extract's unit does not count as read.
     """
 
     source: str
@@ -101,7 +98,6 @@ class Landing:
     started_at: float = 0.0
     """Unix time at which the attempt began: what is known to exist since is not gone."""
     run_type: RunType = RunType.INCREMENTAL
-    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)

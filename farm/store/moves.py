@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from farm.store.documents import Documents
 from farm.store.entry import Entry
+from farm.store.outbox import note_moved_documents
 from farm.store.row import document_id
 
 
@@ -58,17 +59,7 @@ def move(
         [(r.doc_id, r.unit, r.key, r.uri, r.title, entry.landing.job_id, entry.fence, r.id) for r in renamed],
     )
     documents.index(retitled)
-    left = {r.was for r in renamed if r.was} - {r.doc_id for r in renamed}
-    # First the new name, then the end of the old one: a sink may rename instead of fetching again.
-    db.executemany(
-        "INSERT OR REPLACE INTO outbox (at, op, kind, source, ref, was)"
-        " VALUES (?, 'put', 'document', ?, ?, ?)",
-        [(now, entry.landing.source, r.doc_id, r.was) for r in renamed],
-    )
-    db.executemany(
-        "INSERT OR REPLACE INTO outbox (at, op, kind, source, ref) VALUES (?, 'delete', 'document', ?, ?)",
-        [(now, entry.landing.source, was) for was in left],
-    )
+    note_moved_documents(db, entry.landing.source, [(r.id, r.doc_id, r.was) for r in renamed], now)
 
 
 def _make_room(db: sqlite3.Connection, documents: Documents, renamed: Sequence[_Renamed]) -> None:

@@ -102,7 +102,7 @@ def note_units(db: sqlite3.Connection, entries: Iterable[Entry], now: float) -> 
 def note_landings(db: sqlite3.Connection, entries: Iterable[Entry], now: float) -> None:
     """These attempts have landed, with these counts."""
     db.executemany(
-        "INSERT INTO landing VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO landing VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 entry.fence,
@@ -119,7 +119,6 @@ def note_landings(db: sqlite3.Connection, entries: Iterable[Entry], now: float) 
                 len(entry.children),
                 entry.complete,
                 entry.stale,
-                entry.landing.partial,
                 json_text(entry.malformed) if entry.malformed else "[]",
                 now,
             )

@@ -34,6 +34,8 @@ COLUMNS = (
     "title",
     "text",
 )
+PLACES = tuple("CAST(? AS TEXT)" if column == "text" else "?" for column in COLUMNS)
+"""For the values of COLUMNS. The text comes as UTF-8, as it was summed up: SQLite need not encode it again."""
 
 
 def document_id(source: str, key: str) -> str:
@@ -50,8 +52,7 @@ class Row(NamedTuple):
     document: Document
     uri: str
     title: str
-    text: str
-    bytes: int
+    text: bytes
     metadata: str
     digest: str
 
@@ -71,7 +72,7 @@ class Row(NamedTuple):
             document.content_hash,
             self.digest,
             landing.version,
-            self.bytes,
+            len(self.text),
             now,
             landing.job_id,
             landing.attempt_id,
@@ -88,16 +89,15 @@ def row_of(entry: Entry, document: Document) -> Row:
     if (cleaned := tuple(map(clean, names))) != names:
         key, mime, content_hash = cleaned
         document = msgspec.structs.replace(document, key=key, mime=mime, content_hash=content_hash)
-    text, raw = document.text, b""
+    text = b""
     try:
-        raw = text.encode()
-        if b"\0" in raw:
+        text = document.text.encode()
+        if b"\0" in text:
             raise ValueError
     except ValueError:  # a NUL, or a lone surrogate, which raises a subclass
-        text = clean(text)
-        raw = text.encode()
+        text = clean(document.text).encode()
     metadata = json_text(document.metadata) if document.metadata else "{}"
-    digest = blake2b(raw, digest_size=16)
+    digest = blake2b(text, digest_size=16)
     about = json_text(
         [metadata, document.mime, document.created_at, document.modified_at, document.content_hash]
     )
@@ -107,4 +107,4 @@ def row_of(entry: Entry, document: Document) -> Row:
             digest.update(_elements.encode(document.elements))
         except (UnicodeEncodeError, TypeError):
             digest.update(json_text(msgspec.to_builtins(document.elements)).encode())
-    return Row(entry, document, uri, title, text, len(raw), metadata, digest.hexdigest())
+    return Row(entry, document, uri, title, text, metadata, digest.hexdigest())

@@ -23,7 +23,7 @@ TABLES = {
     "document": "source, unit, key, version, text, job_id, fence, deleted_at IS NULL",
     "record": "source, unit, stream, key, data, job_id, fence, deleted_at IS NULL",
     "unit": "source, key, version, content_hash, documents, seen, job_id, fence, gone_at IS NULL",
-    "landing": "attempt_id, job_id, key, new, changed, deleted, unchanged, rejected, stale, partial, malformed",
+    "landing": "attempt_id, job_id, key, new, changed, deleted, unchanged, rejected, stale, malformed",
     "outbox": "op, kind, source, ref",
 }
 

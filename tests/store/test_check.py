@@ -34,6 +34,8 @@ FAULTS = {
     "DELETE FROM outbox WHERE op = 'put' AND kind = 'document'": "document whose last change the outbox does not",
     "UPDATE outbox SET op = 'delete' WHERE kind = 'record'": "record whose last change the outbox does not tell",
     "UPDATE outbox SET op = 'put' WHERE op = 'delete'": "something the store does not hold",
+    "INSERT INTO outbox (at, op, kind, source, ref) SELECT 1, 'delete', 'document', source, doc_id FROM document"
+    " WHERE key = 'a'": "the end of a name that a document has",
     "INSERT INTO outbox_cursor VALUES ('sink', 99, 0)": "consumer ahead of the outbox",
     "UPDATE document SET text = 'other words now than then', bytes = 25 WHERE key = 'a'": "its own words",
 }

@@ -182,17 +182,6 @@ def test_bad_lines_are_counted_and_named_and_cost_no_good_one(store: Store, note
     assert (many.rejected, len(many.malformed)) == (1000, 20)
 
 
-def test_a_partial_extract_lands_what_it_found_and_leaves_the_unit_unread(
-    store: Store, notes: Attempts
-) -> None:
-    notes.land(notes.extract("a", Document("a#1", "one"), Document("a#2", "two")))
-    landed = notes.land(notes.extract("a", Document("a#1", "uno"), version="2", partial=True))
-    assert counts(landed) == {"changed": 1}
-    assert [row.key for row in documents(store.path)] == ["a#1", "a#2"]
-    assert rows(store, "SELECT version FROM unit") == ["1"]
-    assert store.landed([1, 2]) == {1}
-
-
 def test_what_raises_while_landing_leaves_nothing_of_the_batch(store: Store, notes: Attempts) -> None:
     def broken() -> Iterator[Document]:
         yield Document("b", "half")

@@ -81,13 +81,6 @@ def test_what_is_gone_is_gone_though_the_clock_was_set_back_by_years(store: Stor
     assert counts(landed) == {"deleted": 1}
 
 
-def test_a_listing_that_failed_half_way_proves_nothing_gone(store: Store, notes: Attempts) -> None:
-    notes.hold("a", "alpha")
-    landed = notes.land(notes.discover(Listing(complete=True), partial=True))
-    assert counts(landed) == {}
-    assert not landed.complete
-
-
 def test_a_unit_said_to_be_gone_is_gone(store: Store, notes: Attempts) -> None:
     notes.hold("a", "alpha")
     assert counts(notes.land(notes.discover(Gone("a"), Gone("never held")))) == {"deleted": 1}

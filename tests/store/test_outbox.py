@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from farm.connector import Document, Gone, Listing, Record
+from farm.store.check import check
 from farm.store.row import document_id
 from farm.store.store import Store
 from tests.store.attempts import Attempts, unit
@@ -69,3 +70,17 @@ def test_removing_a_source_tells_its_end(store: Store, notes: Attempts) -> None:
     store.acknowledge("sink", store.changes("sink")[-1].seq)
     assert store.remove_source("notes") == 2
     assert heard(store, "sink") == [("delete", A), ("delete", "s:k")]
+
+
+def test_of_a_name_that_is_taken_again_only_the_new_bearer_is_told(store: Store, notes: Attempts) -> None:
+    notes.hold("a", "alpha", "ino1")
+    notes.land(notes.discover(unit("b", "ino1"), Listing(complete=True)))
+    notes.hold("a", "another")
+    assert heard(store, "sink") == [("put", B), ("put", A)]
+    notes.land(notes.discover(unit("b", "ino1"), Listing(complete=True)))
+    assert heard(store, "sink") == [("put", B), ("delete", A)]
+    store.remove_source("notes")
+    assert sorted(heard(store, "sink")) == sorted([("delete", A), ("delete", B)])
+    Attempts(store, first=50).hold("b", "back")
+    assert heard(store, "sink") == [("delete", A), ("put", B)]
+    assert check(store.path) == []
