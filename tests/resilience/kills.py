@@ -109,6 +109,7 @@ def _one(world: World, client: Client, files: Files) -> None:
         _kill_guard(world)
     killed = time.monotonic()
     farm.kill()
+    members = sorted({*members, *world.members()})  # also what began since
     if unguarded:
         # Nobody is left to tidy up but the workers themselves, and the next start: after that all are gone.
         farm.start(ready=False)
@@ -183,6 +184,21 @@ def _at_cursor(world: World) -> None:
         world._complain("oracle", ahead)
 
 
+def _at_child(world: World) -> None:
+    """while a job's program runs in a session of its own."""
+    world.submit("slow", [world.key("child")])
+
+    def runs() -> bool:
+        for pid in world.farm.processes():
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/comm").read_text() == "sleep\n":
+                    return True
+        return False
+
+    with contextlib.suppress(AssertionError):
+        until(runs, 1.0, every_s=0.005)
+
+
 def _until_store_says(world: World, sql: str) -> Any:
     """Something else than at first; that, or None when it does not."""
     with contextlib.closing(open_reader(world.home / "store.db")) as db:
@@ -197,7 +213,7 @@ def _until_store_says(world: World, sql: str) -> Any:
     return None
 
 
-AIMS = (_at_ack, _at_end, _at_landing, _at_cursor)
+AIMS = (_at_ack, _at_end, _at_landing, _at_cursor, _at_child)
 """Moments at which a kill hits a gap between two steps; chance alone would seldom find them."""
 
 
