@@ -28,7 +28,7 @@ _SAID = b"Error: " + NO_MEMORY.encode() + b"\n"
 
 
 class Thread(threading.Thread):
-    """A thread that ends the farm when it cannot begin, or finds no memory, instead of being waited for."""
+    """A thread that ends the farm when it cannot begin, instead of being waited for."""
 
     def __init__(
         self,
@@ -40,12 +40,6 @@ class Thread(threading.Thread):
     ) -> None:
         super().__init__(target=target, args=args, kwargs=kwargs, name=name, daemon=True)
         self._started: threading.Event = _Begun()
-
-    def run(self) -> None:
-        try:
-            super().run()
-        except MemoryError:
-            end()
 
 
 class _Begun(threading.Event):
@@ -70,6 +64,7 @@ def end_if_memory(error: BaseException) -> None:
 def watch() -> Callable[[], None]:
     """From now on a MemoryError that no thread has caught ends the process; returns what undoes that."""
     before = threading.excepthook, sys.unraisablehook, sys.excepthook
+    bootstrap = threading.Thread._bootstrap  # type: ignore[attr-defined]
 
     def died(args: Any) -> None:
         if issubclass(args.exc_type, MemoryError):
@@ -82,12 +77,25 @@ def watch() -> Callable[[], None]:
         before[1](args)
 
     def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if issubclass(kind, MemoryError):  # also what a thread's own hook was given no memory for
+        if issubclass(kind, MemoryError):
             end()
         before[2](kind, error, trace)
 
+    def live(thread: threading.Thread) -> None:
+        """Around all that a thread does: it may find no memory for its first step, nor for any of these hooks."""
+        try:
+            bootstrap(thread)
+        except BaseException as error:
+            cause: BaseException | None = error
+            while cause is not None:  # what tidies up after it may have failed in turn
+                end_if_memory(cause)
+                cause = cause.__context__
+            raise
+
     def undo() -> None:
         threading.excepthook, sys.unraisablehook, sys.excepthook = before
+        threading.Thread._bootstrap = bootstrap  # type: ignore[attr-defined]
 
     threading.excepthook, sys.unraisablehook, sys.excepthook = died, unraisable, uncaught
+    threading.Thread._bootstrap = live  # type: ignore[attr-defined]
     return undo

@@ -15,6 +15,13 @@ DEATHS = {
     "a library's thread, whose hook finds none either": (
         "threading.excepthook = lambda args: fail(); threading.Thread(target=fail).start()"
     ),
+    "a library's thread, whose hooks all find none": (
+        "threading.excepthook = sys.excepthook = sys.unraisablehook = lambda *args: fail();"
+        " threading.Thread(target=fail).start()"
+    ),
+    "a library's thread, before its first step": (
+        "threading.Thread._set_ident = fail; threading.Thread(target=print, daemon=True).start()"
+    ),
     "a finalizer": "made = Made(); del made",
     "the main thread": "fail()",
 }
@@ -23,10 +30,10 @@ DEATHS = {
 @pytest.mark.parametrize("death", DEATHS)
 def test_the_process_ends_with_the_sentence(death: str) -> None:
     program = f"""
-import threading, time
+import sys, threading, time
 from farm import shortage
 
-def fail():
+def fail(*args):
     raise MemoryError
 
 class Made:
