@@ -204,8 +204,21 @@ class Crew:
     def _answered(self, cell: Cell, launch: Launch, future: Future[bytes]) -> None:
         """Pebble has an answer, in a thread of its own. A dead worker is the watch's to see, not pebble's."""
         try:
-            envelope = _envelopes.decode(future.result())
+            answer = future.result()
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is none
+            self._hand(self._distrust, cell, launch, str(error))
+            return
+        try:
+            self._heard(cell, launch, answer)
+        except Exception as error:
+            shortage.end_if_memory(error)  # a future keeps to itself what is raised here
+            log.exception("crew.unheard launch=%d", launch.id)
+            raise
+
+    def _heard(self, cell: Cell, launch: Launch, answer: bytes) -> None:
+        try:
+            envelope = _envelopes.decode(answer)
+        except msgspec.MsgspecError as error:
             self._hand(self._distrust, cell, launch, str(error))
             return
         with self.lock:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from farm.shortage import EXIT_CODE, NO_MEMORY
+
+PROJECT = Path(__file__).parents[2]
 
 DEATHS = {
     "a thread of the farm's": "shortage.Thread(fail, name='x').start()",
@@ -47,6 +50,33 @@ time.sleep(30)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20)
     assert done.returncode == EXIT_CODE
     assert done.stderr.splitlines()[-1] == f"Error: {NO_MEMORY}"
+
+
+def test_it_ends_too_where_a_library_would_keep_the_error_to_itself(tmp_path: Path) -> None:
+    """What a future calls with its answer may raise what it likes: nobody hears of it."""
+    program = f"""
+import time
+from pathlib import Path
+from farm import shortage
+from farm.workers.crew import Crew
+from tests.workers.conftest import Bench
+
+def fail(*args):
+    raise MemoryError
+
+for folder in ("spool", "scratch", "beat", "cache"):
+    Path({str(tmp_path)!r}, folder).mkdir()
+shortage.watch()
+Crew._finish = fail
+bench = Bench(Path({str(tmp_path)!r}), cells=1)
+bench.launch("Noop", "a")
+time.sleep(30)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=25, cwd=PROJECT
+    )
+    assert done.returncode == EXIT_CODE
+    assert f"Error: {NO_MEMORY}" in done.stderr
 
 
 def test_what_undoes_the_watch_leaves_other_errors_as_they_were() -> None:
