@@ -14,7 +14,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
@@ -59,11 +59,8 @@ def landing_rates(folder: Path, asked: LandingProbe) -> Iterator[Event]:
     for n in range(asked.rounds):
         for name in list(rounds)[:: 1 if n % 2 == 0 else -1]:
             some = _spooled(folder / "spool", islice(documents, asked.documents))
-            if name == "alone":
-                _land(store, some, rounds[name])
-            else:
-                with _searching(store, asked.searches_per_s, searches):
-                    _land(store, some, rounds[name])
+            searching = _searching(store, asked.searches_per_s, searches)
+            _land(store, some, rounds[name], nullcontext() if name == "alone" else searching)
     yield figure("landing.held", "documents", [asked.held])
     for name, found in rounds.items():
         for what, unit in UNITS.items():
@@ -149,8 +146,12 @@ def _spooled(folder: Path, documents: Iterator[_One]) -> _Spooled:
     return found
 
 
-def _land(store: Path, some: _Spooled, found: Measured) -> None:
-    """Have all of it landed by a landing thread of the farm's."""
+def _land(store: Path, some: _Spooled, found: Measured, beside: AbstractContextManager[None]) -> None:
+    """Have all of it landed by a landing thread of the farm's.
+
+    What goes on beside it begins after the thread has opened the store and ends before it closes it, as a farm does
+    when it starts and stops: both keep others out for a moment.
+    """
     woken = threading.Event()
     batches = 0
 
@@ -162,20 +163,21 @@ def _land(store: Path, some: _Spooled, found: Measured) -> None:
     lander = Lander(store, wake=wake)
     lander.start()
     try:
-        before_s, waiting, landed, new = _cpu_s(lander), iter(some.entries), 0, 0
-        batches, put = 0, 0
-        with measured() as effort:
-            while landed < len(some.entries):
-                for entry in islice(waiting, BACKLOG - (put - landed)):
-                    lander.put(entry)
-                    put += 1
-                if not woken.wait(ROUND_S) or lander.failure:
-                    raise RuntimeError(f"landing stands still: {lander.failure}")
-                woken.clear()
-                results = lander.poll()
-                landed += len(results)
-                new += sum(result.new for result, _ in results)
-        landing_s, gathered = _cpu_s(lander) - before_s, batches
+        with beside:
+            before_s, waiting, landed, new = _cpu_s(lander), iter(some.entries), 0, 0
+            batches, put = 0, 0
+            with measured() as effort:
+                while landed < len(some.entries):
+                    for entry in islice(waiting, BACKLOG - (put - landed)):
+                        lander.put(entry)
+                        put += 1
+                    if not woken.wait(ROUND_S) or lander.failure:
+                        raise RuntimeError(f"landing stands still: {lander.failure}")
+                    woken.clear()
+                    results = lander.poll()
+                    landed += len(results)
+                    new += sum(result.new for result, _ in results)
+            landing_s, gathered = _cpu_s(lander) - before_s, batches
     finally:
         lander.close()
     if new != len(some.entries):
