@@ -12,11 +12,11 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from farm import shortage, spool
+from farm import shortage
 from farm.core.job import Ending, Stage
 from farm.errors import DiskFull
 from farm.store.landing import Landed, Landing
@@ -39,7 +39,7 @@ SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One attempt's content, and the spool it is read from."""
+    """One attempt's content, whose lines can be read again and again, and the spool they are read from."""
 
     landing: Landing
     ending: Ending
@@ -175,7 +175,7 @@ def _land(store: Store, batch: Sequence[Entry]) -> list[Landed]:
     if at_work:
         gc.disable()
     try:
-        return store.land([_anew(entry) for entry in batch])
+        return store.land([entry.landing for entry in batch])
     finally:
         if at_work:
             gc.enable()
@@ -183,11 +183,6 @@ def _land(store: Store, batch: Sequence[Entry]) -> list[Landed]:
 
 def _bytes(entry: Entry) -> int:
     return entry.ending.end - entry.ending.start
-
-
-def _anew(entry: Entry) -> Landing:
-    """The landing with its lines from the first one on: they are read once per try."""
-    return replace(entry.landing, lines=spool.read(entry.spool, entry.ending.start, entry.ending.end))
 
 
 def _make_durable(path: Path) -> None:

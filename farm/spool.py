@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from farm.connector import Line
@@ -11,6 +12,18 @@ from farm.lines import Malformed, decode
 
 AT_ONCE_BYTES = 256 * 1024
 """What is no longer is read by one call, which takes a third of the time of a file object for a small document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The lines between these byte offsets, which are ends of lines. They can be read again and again."""
+
+    path: Path
+    start: int
+    end: int
+
+    def __iter__(self) -> Iterator[Line | Malformed]:
+        return read(self.path, self.start, self.end)
 
 
 def path_of(home: Path, launch_id: int) -> Path:

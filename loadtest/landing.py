@@ -13,16 +13,17 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
 
-from farm.connector import Document
+from farm.connector import Document, Line
 from farm.core.job import Ending, Outcome, Stage
 from farm.lander import Entry, Lander
-from farm.lines import encode
+from farm.lines import Malformed, encode
+from farm.spool import Part
 from farm.store.landing import Landing
 from farm.store.store import Store
 from loadtest.effort import measured
@@ -89,7 +90,7 @@ class _One:
     number: int
     document: Document
 
-    def landing(self, lines: Sequence[Document] = ()) -> Landing:
+    def landing(self, lines: Iterable[Line | Malformed]) -> Landing:
         return Landing(
             source=SOURCES[self.number // LAUNCH % len(SOURCES)],
             job_id=self.number,
@@ -137,7 +138,7 @@ def _spooled(folder: Path, documents: Iterator[_One]) -> _Spooled:
                 start, end = end, end + file.write(encode(one.document))
                 found.entries.append(
                     Entry(
-                        one.landing(),
+                        one.landing(Part(path, start, end)),
                         Ending(one.number, one.number, Outcome.SUCCEEDED, start=start, end=end, items=1),
                         path,
                     )

@@ -138,7 +138,7 @@ class Settling:
             version=spec.version,
             uri=payload.get("uri", ""),
             started_at=ending.started_at,
-            lines=spool.read(path, ending.start, ending.end),
+            lines=spool.Part(path, ending.start, ending.end),
             run_type=RunType(payload.get("type", RunType.INCREMENTAL)),
         )
         return Entry(landing, ending, path)

@@ -21,7 +21,7 @@ def entry(folder: Path, number: int = 1) -> Entry:
     path = folder / f"{number}.jsonl"
     path.write_bytes(encode(Document(f"a{number}", text="some words")))
     ending = Ending(number, number, Outcome.SUCCEEDED, start=0, end=path.stat().st_size, items=1)
-    lines = spool.read(path, 0, ending.end)
+    lines = spool.Part(path, 0, ending.end)
     landing = Landing("notes", number, number, Stage.EXTRACT, lines, key=f"a{number}", version="1")
     return Entry(landing, ending, path)
 
@@ -61,7 +61,7 @@ def test_a_spool_that_cannot_be_read_for_want_of_something_lands_later(
             raise OSError(refused.pop(), "short", str(path))
         return read(path, start, end)
 
-    monkeypatch.setattr(landers.spool, "read", short)
+    monkeypatch.setattr(spool, "read", short)
     monkeypatch.setattr(landers, "AGAIN_S", 0.01)
     lander = Lander(tmp_path / "store.db", wake=lambda: None)
     lander.start()
