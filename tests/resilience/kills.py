@@ -185,18 +185,21 @@ def _at_cursor(world: World) -> None:
 
 
 def _at_child(world: World) -> None:
-    """while a job's program runs in a session of its own."""
+    """together with a worker whose job's program runs in a session of its own."""
     world.submit("slow", [world.key("child")])
 
-    def runs() -> bool:
+    def programs() -> list[proc.Stat]:
+        found = []
         for pid in world.farm.processes():
             with contextlib.suppress(OSError):
-                if Path(f"/proc/{pid}/comm").read_text() == "sleep\n":
-                    return True
-        return False
+                if Path(f"/proc/{pid}/comm").read_text() == "sleep\n" and (stat := proc.stat(pid)):
+                    found.append(stat)
+        return found
 
     with contextlib.suppress(AssertionError):
-        until(runs, 1.0, every_s=0.005)
+        for program in until(programs, 1.0, every_s=0.005):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(program.parent, signal.SIGKILL)
 
 
 def _until_store_says(world: World, sql: str) -> Any:
