@@ -168,7 +168,7 @@ class ProfileTable(_Table):
     max_concurrent_connector: Count
     timeout: Duration
     stall: Duration
-    batch: Annotated[int, Field(ge=1, le=1024, strict=True)]
+    batch: Annotated[int, Field(ge=1, le=4096, strict=True)]
     nice: Annotated[int, Field(ge=0, le=19, strict=True)]
 
 

@@ -33,9 +33,9 @@ from farm.sqlite import open_writer
 from loadtest.effort import Effort, Work
 from loadtest.farmhouse import until
 from loadtest.figures import median
-from loadtest.peers.farm import AT_ONCE, Queue
+from loadtest.peers.farm import AT_ONCE, NOOPS, Queue
 
-LAUNCH = 1_024
+LAUNCH: int = NOOPS["batch"]
 SOURCE = "noop"
 USED = Usage(0.00001, 0.00001, 30 << 20)
 LAYERS = {

@@ -138,7 +138,7 @@ class Evidence(msgspec.Struct, frozen=True):
     versions: str = ""
 
 
-class JobSpec(msgspec.Struct, frozen=True, gc=False):
+class JobSpec(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One job as its worker sees it. `attempt_id` is the fence: it only ever grows."""
 
     job_id: int

@@ -15,7 +15,7 @@ from farm.core.job import Priority, Stage
 from farm.core.profile import Profile, Reservation
 
 
-class Ticket(msgspec.Struct, frozen=True, gc=False):
+class Ticket(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A job that is ready to run."""
 
     job_id: int

@@ -71,7 +71,8 @@ class Flights:
         for job_id in job_ids:
             if self._launch_of.get(job_id) == launch_id:
                 del self._launch_of[job_id]
-            self.intents.pop(job_id, None)
+        for job_id in self.intents.keys() & job_ids:
+            del self.intents[job_id]
 
     def landed(self, job_id: int) -> None:
         """It is settled, its content too."""

@@ -116,10 +116,12 @@ class Settling:
 
     def _hear(self, name: str, endings: Sequence[Ending]) -> None:
         """A drain has to end: it counts attempts instead of waiting for a source, but for as long as was asked."""
-        source = self.sources.get(name)
+        source, now = self.sources.get(name), self.ledger.clock()
+        if source is None:
+            return
         for ending in endings:
-            if source is not None and (not self._drain or ending.retry_after_s is not None):
-                source.hear(ending, self.ledger.clock())
+            if not self._drain or ending.retry_after_s is not None:
+                source.hear(ending, now)
 
     def _has_content(self, flight: InFlight, ending: Ending) -> bool:
         """A job with neither content nor a version to note has nothing to land."""

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
 from farm.core.job import FINAL, Event, Outcome, Stage, State
 from farm.core.lifecycle import IllegalTransition, move
-from farm.ledger.ids import array, next_id
+from farm.ledger.ids import Ids, next_id
 from farm.ledger.runs import Runs
 from farm.ledger.tickets import Tickets
 
@@ -82,7 +79,7 @@ class Jobs:
         """
         now = self.clock()
         first = self.next_id()
-        span = (first, first + len(jobs) - 1)
+        ids = Ids(range(first, first + len(jobs)))
         newest = next_id(self.connection, "attempt") - 1 if listed else None
         self.connection.executemany(
             "INSERT INTO job (id, run_id, source, stage, key, version, payload, state, priority, listed,"
@@ -96,20 +93,14 @@ class Jobs:
                 for i, j in enumerate(jobs)
             ],
         )
-        new = int(
-            self.connection.execute("SELECT count(*) FROM job WHERE id BETWEEN ? AND ?", span).fetchone()[0]
-        )
+        new = self._count(ids)
         if not new:
             return 0
-        self._tickets.insert("job.id BETWEEN ? AND ?", span, due_at=None)
-        self.connection.execute(
-            "INSERT INTO transition (job_id, from_state, to_state, event, cause, actor, at)"
-            " SELECT id, NULL, 'pending', 'submit', ?, ?, ? FROM job WHERE id BETWEEN ? AND ?",
-            (cause, actor, now, *span),
-        )
+        self._tickets.insert(ids, due_at=None)
+        self._note(ids, None, State.PENDING, Event.SUBMIT, cause, actor)
         self._runs.tally(run_id, State.PENDING, new)
         if any(job.stage is Stage.EXTRACT and job.version for job in jobs):
-            self._supersede_older(span)
+            self._supersede_older(ids.list[0], ids.list[-1])
         return new
 
     def cancel_unlisted(self, source: str, listing: int, unread: Sequence[str] = ()) -> None:
@@ -129,14 +120,14 @@ class Jobs:
         if rows:
             self.move([id_ for (id_,) in rows], Event.SUPERSEDE, cause="its unit is gone")
 
-    def _supersede_older(self, span: tuple[int, int]) -> None:
+    def _supersede_older(self, first: int, last: int) -> None:
         """A unit's newer version takes the place of what still waits for an older one."""
         older = self.connection.execute(
             "SELECT old.id FROM job AS new CROSS JOIN job AS old ON old.source = new.source AND old.stage = new.stage"
             " AND old.key = new.key AND old.version <> new.version"
             " AND old.finished_at IS NULL AND old.state <> 'running'"
             " WHERE new.id BETWEEN ? AND ? AND old.id < ?",
-            (*span, span[0]),
+            (first, last, first),
         ).fetchall()
         if older:
             self.move([id_ for (id_,) in older], Event.SUPERSEDE, cause="a newer version of the unit came")
@@ -163,10 +154,11 @@ class Jobs:
     # -- what is known of them
 
     def facts(self, job_ids: Sequence[int]) -> dict[int, JobFacts]:
+        ids = Ids(job_ids)
         rows = self.connection.execute(
-            "SELECT id, run_id, source, stage, key, state, attempts, deaths, losses, memory_bytes,"
-            " priority FROM job WHERE id IN (SELECT value FROM json_each(?))",
-            (array(job_ids),),
+            "SELECT job.id, run_id, source, stage, job.key, state, attempts, deaths, losses, memory_bytes,"
+            f" priority FROM {ids.rows('job')}",
+            ids.given,
         )
         return {r[0]: JobFacts(r[0], r[1], r[2], Stage(r[3]), r[4], State(r[5]), *r[6:]) for r in rows}
 
@@ -196,49 +188,70 @@ class Jobs:
         `strict=False` such a job is passed over. `attempts`, `deaths`, `losses`, `number` are SQL
         expressions ("attempts + 1", "0").
         """
-        now = self.clock()
-        groups = self.connection.execute(
-            "SELECT state, run_id, count(*), json_group_array(id) FROM job"
-            " WHERE id IN (SELECT value FROM json_each(?)) GROUP BY state, run_id",
-            (array(job_ids),),
-        ).fetchall()
-        by_state: dict[State, list[str]] = defaultdict(list)
-        tallies: Counter[tuple[int, State]] = Counter()
-        targets: dict[State, State] = {}
-        for name, run_id, n, ids in groups:
-            state = State(name)
-            if state not in targets:
-                try:
-                    targets[state] = move(state, event)
-                except IllegalTransition:
-                    if strict:
-                        raise
-                    continue
-            by_state[state].append(ids[1:-1])  # as JSON: they need not pass through Python one by one
-            tallies[run_id, state] -= n
-            tallies[run_id, targets[state]] += n
+        now, ids = self.clock(), Ids(job_ids)
         columns = {"outcome": outcome, "reason": reason, "message": message, "memory_bytes": memory_bytes}
         given = {name: value for name, value in columns.items() if value is not None}
         counters = {"attempts": attempts, "deaths": deaths, "losses": losses, "number": number}
         counted = [f"{name} = {expression}" for name, expression in counters.items() if expression]
+        alike = self._alike(ids)
+        targets = _targets({state for state, _, _ in alike}, event, strict=strict)
         moved: list[int] = []
-        for state, some in by_state.items():
-            to, these = targets[state], f"[{','.join(some)}]"
+        for state, run_id, some in alike:
+            to = targets.get(state)
+            if to is None:
+                continue
             moves = {"state": to, "due_at": due_at, "updated_at": now, **given}
             if to in FINAL:
                 moves["finished_at"] = now
             self.connection.execute(
-                f"UPDATE job SET {', '.join([*(f'{name} = ?' for name in moves), *counted])}"
-                " WHERE id IN (SELECT value FROM json_each(?)) AND state = ?",
-                (*moves.values(), these, state),
+                f"UPDATE job SET {', '.join([*(f'{name} = :{name}' for name in moves), *counted])}"
+                f" WHERE {some.are('id')}",
+                moves | some.given,
             )
-            self.connection.execute(
-                "INSERT INTO transition (job_id, from_state, to_state, event, cause, actor, at)"
-                " SELECT value, ?, ?, ?, ?, ?, ? FROM json_each(?)",
-                (state, to, event, cause, actor, now, these),
-            )
-            self._tickets.follow(state, to, these, due_at)
-            moved += msgspec.json.decode(these)
-        for (run_id, state), n in tallies.items():
-            self._runs.tally(run_id, state, n)
+            self._note(some, state, to, event, cause, actor)
+            self._tickets.follow(state, to, some, due_at)
+            self._runs.tally(run_id, state, -len(some))
+            self._runs.tally(run_id, to, len(some))
+            moved += some.list
         return moved
+
+    def _note(self, ids: Ids, was: State | None, to: State, event: Event, cause: str, actor: str) -> None:
+        """The transition of each of them that there is."""
+        self.connection.execute(
+            "INSERT INTO transition (job_id, from_state, to_state, event, cause, actor, at)"
+            f" SELECT job.id, :was, :to, :event, :cause, :actor, :now FROM {ids.rows('job')}",
+            {"was": was, "to": to, "event": event, "cause": cause, "actor": actor, "now": self.clock()}
+            | ids.given,
+        )
+
+    def _count(self, ids: Ids) -> int:
+        """How many of them there are."""
+        return int(
+            self.connection.execute(f"SELECT count(*) FROM {ids.rows('job')}", ids.given).fetchone()[0]
+        )
+
+    def _alike(self, ids: Ids) -> list[tuple[State, int, Ids]]:
+        """Those of them that there are, by state and run; mostly all of them are alike."""
+        groups = self.connection.execute(
+            f"SELECT DISTINCT state, run_id FROM {ids.rows('job')}", ids.given
+        ).fetchall()
+        if len(groups) == 1 and self._count(ids) == len(ids):
+            return [(State(groups[0][0]), groups[0][1], ids)]
+        some = f"SELECT id FROM job WHERE {ids.are('id')} AND state = :state AND run_id = :run ORDER BY id"
+        alike = []
+        for state, run_id in groups:
+            rows = self.connection.execute(some, {"state": state, "run": run_id} | ids.given)
+            alike.append((State(state), int(run_id), Ids(id_ for (id_,) in rows)))
+        return alike
+
+
+def _targets(states: Iterable[State], event: Event, *, strict: bool) -> dict[State, State]:
+    """Where this event leads from these states; without those in which it is illegal, or raises for them."""
+    targets: dict[State, State] = {}
+    for state in states:
+        try:
+            targets[state] = move(state, event)
+        except IllegalTransition:
+            if strict:
+                raise
+    return targets

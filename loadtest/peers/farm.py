@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from loadtest.effort import Effort, Work, measured
 from loadtest.farmhouse import Farmhouse, until
 from loadtest.reading import SOURCE
 
 AT_ONCE = 5_000
-NOOPS = {"cpu": 0.1, "memory": "64MB", "batch": 1024}
+NOOPS: dict[str, Any] = {"cpu": 0.1, "memory": "64MB", "batch": 4096}
 LEVEL = {"nice": 0}
 """As its peers have it: by default the farm's workers step back behind other programs."""
 

@@ -27,6 +27,8 @@ LISTED = tuple(f"ok-listed{n}" for n in range(6))
 PROFILE = {"cpu": 0.1, "memory": "128MB", "max_concurrent": 2, "batch": 2}
 RETRY = {"max_attempts": 5, "base": "1s", "max": "1s", "jitter": 0.0}
 WAIT_S = 60.0
+LOOKS_AT_CELLS_S = 0.3
+"""The watch looks at running jobs every tenth of a second."""
 LOOKS_S = 1.6
 """The clock's thread looks every second: so long nothing more may come of a step."""
 
@@ -65,8 +67,8 @@ def run(seed: int, base: Path, faults: int = 4, *, keep: bool = False) -> Report
         clock.step_s = 0.0
         _caught_up(world)
         _daylight_saving(world, clock)
-        _suspend(world)
-        world.idle(WAIT_S)
+        for first_up in ("workers", "farm"):
+            _suspend(world, first_up)
         _none_was_late(world)
         assert world.farm.stop() == 0, world.farm.said()
         world.oracle.asks("lister", LISTED)
@@ -138,19 +140,30 @@ def _daylight_saving(world: World, clock: WallClock) -> None:
     world.look()
 
 
-def _suspend(world: World) -> None:
-    """Everything stands still for longer than every deadline, as a laptop that sleeps."""
+def _suspend(world: World, first_up: str) -> None:
+    """Everything stands still for longer than every deadline, as a laptop that sleeps.
+
+    What wakes first is not said: a farm that is up before its workers finds their jobs as they were.
+    """
     world.submit("work", [world.key("ok") for _ in range(8)])
     until(lambda: len(world.farm.ledger("SELECT 1 FROM attempt WHERE outcome IS NULL")) >= 2, WAIT_S)
-    members = [world.farm.pid, *(pid for pid in world.farm.processes() if pid != world.farm.pid)]
-    for pid in members:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGSTOP)
+    others = [pid for pid in world.farm.processes() if pid != world.farm.pid]
+    for pid in (world.farm.pid, *others):
+        _signal(pid, signal.SIGSTOP)
     time.sleep(TIMEOUT_S + STALL_S)  # longer than each of them
-    for pid in reversed(members):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
+    if first_up == "farm":
+        _signal(world.farm.pid, signal.SIGCONT)
+        world.farm.call("status")
+        time.sleep(LOOKS_AT_CELLS_S)
+    for pid in (*others, world.farm.pid):
+        _signal(pid, signal.SIGCONT)
     world.report.faults["SIGSTOP of the whole tree for longer than every deadline"] += 1
+    world.idle(WAIT_S)
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _none_was_late(world: World) -> None:

@@ -83,8 +83,8 @@ BUGS = (
         (
             (
                 "farm/ledger/jobs.py",
-                "                (*moves.values(), these, state),\n            )\n",
-                "                (*moves.values(), these, state),\n            )\n"
+                "                moves | some.given,\n            )\n",
+                "                moves | some.given,\n            )\n"
                 '            self.connection.execute("COMMIT")\n'
                 '            self.connection.execute("BEGIN IMMEDIATE")\n',
             ),
@@ -146,9 +146,8 @@ BUGS = (
         (
             (
                 "farm/ledger/attempts.py",
-                '"UPDATE task SET lease = ? + j.key, due_at = NULL FROM json_each(?) AS j WHERE task.id = j.value",\n'
-                "            (first, ids),",
-                '"DELETE FROM task WHERE id IN (SELECT value FROM json_each(?))",\n            (ids,),',
+                "f\"UPDATE task SET lease = :attempt + {ids.nth('task')}, due_at = NULL {ids.each('task')}\",",
+                "f\"DELETE FROM task WHERE {ids.are('id')}\",",
             ),
         ),
         8,
