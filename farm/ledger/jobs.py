@@ -193,13 +193,11 @@ class Jobs:
         given = {name: value for name, value in columns.items() if value is not None}
         counters = {"attempts": attempts, "deaths": deaths, "losses": losses, "number": number}
         counted = [f"{name} = {expression}" for name, expression in counters.items() if expression]
-        alike = self._alike(ids)
-        targets = _targets({state for state, _, _ in alike}, event, strict=strict)
+        counts = self._counts(ids)
+        targets = _targets({state for state, _ in counts}, event, strict=strict)
         moved: list[int] = []
-        for state, run_id, some in alike:
-            to = targets.get(state)
-            if to is None:
-                continue
+        for state, to in targets.items():
+            some = self._of_state(ids, state, sum(n for (was, _), n in counts.items() if was is state))
             moves = {"state": to, "due_at": due_at, "updated_at": now, **given}
             if to in FINAL:
                 moves["finished_at"] = now
@@ -210,9 +208,11 @@ class Jobs:
             )
             self._note(some, state, to, event, cause, actor)
             self._tickets.follow(state, to, some, due_at)
-            self._runs.tally(run_id, state, -len(some))
-            self._runs.tally(run_id, to, len(some))
             moved += some.list
+        for (state, run_id), n in counts.items():
+            if state in targets:
+                self._runs.tally(run_id, state, -n)
+                self._runs.tally(run_id, targets[state], n)
         return moved
 
     def _note(self, ids: Ids, was: State | None, to: State, event: Event, cause: str, actor: str) -> None:
@@ -230,19 +230,24 @@ class Jobs:
             self.connection.execute(f"SELECT count(*) FROM {ids.rows('job')}", ids.given).fetchone()[0]
         )
 
-    def _alike(self, ids: Ids) -> list[tuple[State, int, Ids]]:
-        """Those of them that there are, by state and run; mostly all of them are alike."""
-        groups = self.connection.execute(
+    def _counts(self, ids: Ids) -> dict[tuple[State, int], int]:
+        """How many of them there are, by state and run."""
+        kinds = self.connection.execute(
             f"SELECT DISTINCT state, run_id FROM {ids.rows('job')}", ids.given
         ).fetchall()
-        if len(groups) == 1 and self._count(ids) == len(ids):
-            return [(State(groups[0][0]), groups[0][1], ids)]
-        some = f"SELECT id FROM job WHERE {ids.are('id')} AND state = :state AND run_id = :run ORDER BY id"
-        alike = []
-        for state, run_id in groups:
-            rows = self.connection.execute(some, {"state": state, "run": run_id} | ids.given)
-            alike.append((State(state), int(run_id), Ids(id_ for (id_,) in rows)))
-        return alike
+        if len(kinds) == 1:  # mostly they are all alike, and need not be sorted
+            return {(State(kinds[0][0]), kinds[0][1]): self._count(ids)}
+        rows = self.connection.execute(
+            f"SELECT state, run_id, count(*) FROM {ids.rows('job')} GROUP BY state, run_id", ids.given
+        )
+        return {(State(state), run_id): n for state, run_id, n in rows}
+
+    def _of_state(self, ids: Ids, state: State, n: int) -> Ids:
+        """Those of them that are in this state, which are so many."""
+        if n == len(ids):
+            return ids
+        some = f"SELECT id FROM job WHERE {ids.are('id')} AND state = :state ORDER BY id"
+        return Ids(id_ for (id_,) in self.connection.execute(some, {"state": state} | ids.given))
 
 
 def _targets(states: Iterable[State], event: Event, *, strict: bool) -> dict[State, State]:
