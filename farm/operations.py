@@ -16,6 +16,7 @@ from farm.core.job import Event, Outcome, RunType, Stage, State
 from farm.errors import NotFound, NotPossible, UnknownSource
 from farm.ledger.jobs import NewJob
 from farm.ledger.ledger import Ledger
+from farm.lines import clean
 from farm.settings import SourceSettings
 from farm.telemetry import Name, log
 
@@ -106,8 +107,8 @@ class Operations:
         new = [
             NewJob(
                 Stage.EXTRACT,
-                str(job["key"]),
-                str(job.get("version", "")),
+                clean(str(job["key"])),
+                clean(str(job.get("version", ""))),
                 json.dumps({"data": job["data"]}) if "data" in job else '{"data":{}}',
             )
             for job in jobs

@@ -180,7 +180,7 @@ class Plain:
             self.db.execute(
                 "INSERT INTO task (id, queue, data, priority, waiting_since)"
                 f" SELECT job.id, job.source, CAST({MESSAGE_SQL} AS BLOB), {PRIORITY_SQL}, ?"
-                " FROM job WHERE id BETWEEN ? AND ?",
+                " FROM job CROSS JOIN run ON run.id = job.run_id WHERE job.id BETWEEN ? AND ?",
                 (now, first, last),
             )
             self._note(None, "pending", "submit", first, last, now)

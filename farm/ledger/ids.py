@@ -39,11 +39,11 @@ class Ids:
             return f"{column} BETWEEN :first AND :last"
         return f"{column} IN (SELECT value FROM json_each(:ids))"
 
-    def rows(self, table: str) -> str:
-        """What stands after FROM to have their rows of this table."""
+    def rows(self, table: str, join: str = "") -> str:
+        """What stands after FROM to have their rows of this table, joined with more."""
         if self._run:
-            return f"{table} WHERE {table}.id BETWEEN :first AND :last"
-        return f"json_each(:ids) AS j CROSS JOIN {table} ON {table}.id = j.value"
+            return f"{table} {join} WHERE {table}.id BETWEEN :first AND :last"
+        return f"json_each(:ids) AS j CROSS JOIN {table} ON {table}.id = j.value {join}"
 
     def each(self, table: str) -> str:
         """What stands after the SET of an UPDATE of this table that counts them by `nth`."""

@@ -24,8 +24,8 @@ from farm.core.job import Stage
 if TYPE_CHECKING:
     from farm.ledger.ledger import Ledger
 
-PRIORITY_SQL = "(job.priority + (SELECT type = 'event' FROM run WHERE run.id = job.run_id) * 0.5)"
-"""Within a lane, what an event asked for goes before the rest of its class."""
+PRIORITY_SQL = "(job.priority + (run.type = 'event') * 0.5)"
+"""Of a job joined with its run: within a lane, what an event asked for goes before the rest of its class."""
 
 MESSAGE_SQL = (
     """'{"id": "' || job.id || '", "name": "farm.ledger.queue.' || job.stage"""

@@ -78,7 +78,7 @@ class Tickets:
         self.connection.execute(
             "INSERT INTO task (id, queue, data, priority, due_at, waiting_since)"
             f" SELECT job.id, job.source, CAST({MESSAGE_SQL} AS BLOB), {PRIORITY_SQL}, :due_at, :now"
-            f" FROM {ids.rows('job')}",
+            f" FROM {ids.rows('job', 'CROSS JOIN run ON run.id = job.run_id')}",
             {"due_at": due_at, "now": self.clock()} | ids.given,
         )
 
