@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from farm import shortage
+from farm import shortage, spool
 from farm.core.job import Ending, Stage
 from farm.errors import DiskFull
 from farm.store.landing import Landed, Landing
@@ -175,7 +175,8 @@ def _land(store: Store, batch: Sequence[Entry]) -> list[Landed]:
     if at_work:
         gc.disable()
     try:
-        return store.land([entry.landing for entry in batch])
+        with spool.at_hand():
+            return store.land([entry.landing for entry in batch])
     finally:
         if at_work:
             gc.enable()

@@ -5,6 +5,7 @@ A line that does not parse is a `Malformed` value, not an exception: one bad lin
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +64,13 @@ def decode(raw: bytes) -> Line | Malformed:
         return _decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return Malformed(str(error))
+
+
+def decode_all(raw: bytes) -> Iterable[Line | Malformed]:
+    """The values on these lines, of which the last one may have no end."""
+    if raw.find(b"\n") in (-1, len(raw) - 1):
+        return (decode(raw),)  # one line, as of most jobs: not copied, and nothing counted
+    return map(decode, raw.removesuffix(b"\n").split(b"\n"))
 
 
 def _cleaned(value: Any) -> Any:

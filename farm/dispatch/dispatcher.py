@@ -78,7 +78,7 @@ class Dispatcher:
             ledger, sources, self.flights, budget=budget, cursor_of=cursor_of, monotonic=monotonic
         )
         self.settling = Settling(
-            ledger, lander, settler, sources, self.flights, home=home, drain=drain, charge=self.placing.charge
+            ledger, lander, settler, sources, self.flights, drain=drain, charge=self.placing.charge
         )
         self.pressure = Pressure(home, reserve, lander, monotonic)
         self.starved = False

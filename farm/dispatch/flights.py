@@ -21,6 +21,7 @@ class InFlight:
     started: float
     """On the monotonic clock: what it costs must not follow steps of the other one."""
     specs: dict[int, JobSpec]
+    spool: Path
     landing: set[int] = field(default_factory=set)
     """Jobs that ended and whose content is not yet settled."""
     over: bool = False
@@ -56,7 +57,9 @@ class Flights:
 
     def begin(self, launch: Launch, memory_bytes: int, cost_s: float, started: float) -> None:
         specs = {spec.job_id: spec for spec in launch.jobs}
-        self._by_id[launch.id] = InFlight(launch, memory_bytes, cost_s, started, specs)
+        self._by_id[launch.id] = InFlight(
+            launch, memory_bytes, cost_s, started, specs, spool.path_of(self._home, launch.id)
+        )
         self._launch_of.update(dict.fromkeys(specs, launch.id))
 
     def undo(self, launches: Iterable[Launch]) -> None:
@@ -82,6 +85,6 @@ class Flights:
 
     def clear(self) -> None:
         """After a commit: launches of which all is settled are over, and need no spool."""
-        for launch_id in [id_ for id_, flight in self._by_id.items() if flight.over and not flight.landing]:
-            del self._by_id[launch_id]
-            spool.path_of(self._home, launch_id).unlink(missing_ok=True)
+        for flight in [flight for flight in self._by_id.values() if flight.over and not flight.landing]:
+            del self._by_id[flight.launch.id]
+            flight.spool.unlink(missing_ok=True)

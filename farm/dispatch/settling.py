@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from farm import spool
 from farm.core.job import Ending, Finished, Outcome, RunType, Stage
@@ -34,7 +33,6 @@ class Settling:
         sources: Mapping[str, Source],
         flights: Flights,
         *,
-        home: Path,
         drain: bool,
         charge: Callable[[InFlight, Finished], None],
     ) -> None:
@@ -44,7 +42,6 @@ class Settling:
         self.settler = settler
         self.sources = sources
         self.flights = flights
-        self.home = home
         self.listings = Listings(ledger, sources)
         self._drain = drain
         self._charge = charge
@@ -129,7 +126,7 @@ class Settling:
         return ending.items > 0 or spec.stage is Stage.DISCOVER or bool(spec.version)
 
     def _entry(self, flight: InFlight, ending: Ending) -> Entry:
-        spec, path = flight.specs[ending.job_id], spool.path_of(self.home, flight.launch.id)
+        spec = flight.specs[ending.job_id]
         payload = json.loads(spec.payload) or {}
         landing = Landing(
             source=flight.launch.source,
@@ -140,10 +137,10 @@ class Settling:
             version=spec.version,
             uri=payload.get("uri", ""),
             started_at=ending.started_at,
-            lines=spool.Part(path, ending.start, ending.end),
+            lines=spool.Part(flight.spool, ending.start, ending.end),
             run_type=RunType(payload.get("type", RunType.INCREMENTAL)),
         )
-        return Entry(landing, ending, path)
+        return Entry(landing, ending, flight.spool)
 
     def _give_back(self, flight: InFlight, job_ids: Sequence[int]) -> None:
         """What was leased and never started goes back unharmed, unless an operator wanted it ended."""

@@ -117,7 +117,6 @@ def open_shop(home: Path) -> Iterator[Shop]:
         settler,
         {SOURCE: Source(settings)},
         flights,
-        home=home,
         drain=False,
         charge=lambda _flight, _finished: None,
     )
