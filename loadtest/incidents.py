@@ -303,7 +303,11 @@ def _landing(record: Record) -> set[str]:
 
 
 def _growth(record: Record, jobs: Mapping[int, Event]) -> Iterator[tuple[str, str, list[float]]]:
-    """The last tenth of a run of ten minutes or more against its second tenth."""
+    """The last tenth of a run of ten minutes or more against an earlier one.
+
+    Starts against the second tenth. Memory against the eighth: until then the page caches of ledger and store fill,
+    which have a bound; what still grows after that has none.
+    """
     samples = record["sample"]
     if len(samples) < 2 or samples[-1]["at"] - samples[0]["at"] < 600:
         return
@@ -315,19 +319,19 @@ def _growth(record: Record, jobs: Mapping[int, Event]) -> Iterator[tuple[str, st
         if jobs[id_]["run"] in sent
     ]
     memory = [(s["at"], float(s["memory_bytes"])) for s in samples]
-    for name, points in (("memory", memory), ("start", latency)):
-        if (ratio := growth(points, start, end)) is not None:
+    for name, points, tenth in (("memory", memory, 7), ("start", latency, 1)):
+        if (ratio := growth(points, start, end, tenth)) is not None:
             yield f"growth.{name}_percent", "%", [(ratio - 1) * 100]
 
 
-def growth(points: Iterable[tuple[float, float]], start: float, end: float) -> float | None:
-    """The median of the last tenth of the time, divided by that of the second tenth.
+def growth(points: Iterable[tuple[float, float]], start: float, end: float, tenth: int) -> float | None:
+    """The median of the last tenth of the time, divided by that of another one, counted from 0.
 
-    >>> growth([(15, 2.0), (18, 2.0), (95, 3.0)], 0, 100)
+    >>> growth([(15, 2.0), (18, 2.0), (95, 3.0)], 0, 100, 1)
     1.5
     """
-    tenth = (end - start) / 10
+    length = (end - start) / 10
     points = list(points)
-    early = [value for at, value in points if start + tenth <= at < start + 2 * tenth]
-    late = [value for at, value in points if at >= end - tenth]
+    early = [value for at, value in points if start + tenth * length <= at < start + (tenth + 1) * length]
+    late = [value for at, value in points if at >= end - length]
     return quantile(late, 0.5) / quantile(early, 0.5) if early and late else None

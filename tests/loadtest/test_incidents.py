@@ -164,8 +164,13 @@ def test_the_start_of_a_job_that_came_alone_is_told_by_source():
     assert parts == pytest.approx([50, 150, 100])
 
 
-def test_growth_is_the_last_tenth_against_the_second():
-    samples = [sample(float(at), memory=100 if at < 900 else 150) for at in range(0, 1000, 10)]
+def test_growth_of_memory_is_the_last_tenth_against_the_eighth():
+    """What fills until then is bounded."""
+
+    def memory(at: float) -> int:
+        return 50 if at < 600 else 100 if at < 900 else 150
+
+    samples = [sample(float(at), memory=memory(at)) for at in range(0, 1000, 10)]
     found = told(job(1), attempt(1, 1, 0.0), *phases(0, 1000), *samples)
     assert found["growth.memory_percent"]["median"] == pytest.approx(50)
 
