@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from farm.connector import Line
 from farm.lines import Malformed, decode, decode_all
@@ -36,7 +35,7 @@ def path_of(home: Path, launch_id: int) -> Path:
 @contextmanager
 def at_hand() -> Iterator[None]:
     """Inside, this thread keeps the spool that it read last open, as the next part may be of it, too."""
-    with _Kept() as _reading.kept:
+    with closing(_Kept()) as _reading.kept:
         try:
             yield
         finally:
@@ -51,7 +50,7 @@ def read(path: Path, start: int, end: int) -> Iterator[Line | Malformed]:
         if (kept := _reading.kept) is not None:
             part = os.pread(kept.file(path), end - start, start)
         else:
-            with _Kept() as kept:
+            with closing(_Kept()) as kept:
                 part = os.pread(kept.file(path), end - start, start)
         yield from decode_all(part)
 
@@ -64,16 +63,14 @@ class _Kept:
         self._fd = -1
 
     def file(self, path: Path) -> int:
+        """Its descriptor. All parts of a launch have the same Path, which saves comparing them."""
         if path is not self._path:
-            self.__exit__()
+            self.close()
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             self._path = path
         return self._fd
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         if self._path is not None:
             self._path = None
             os.close(self._fd)

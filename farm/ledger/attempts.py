@@ -13,7 +13,7 @@ import msgspec
 from farm.core.job import Ending, Event, JobSpec, Outcome
 from farm.core.lifecycle import IllegalTransition
 from farm.ledger.ids import Ids, next_id
-from farm.ledger.jobs import Jobs
+from farm.ledger.jobs import SLICE_BYTES, Jobs
 
 _attempt_id = attrgetter("attempt_id")
 _specs = msgspec.json.Decoder(list[JobSpec])
@@ -29,33 +29,38 @@ class Attempts:
 
     def lease(self, job_ids: Sequence[int], *, cpu: float, memory_bytes: int) -> list[JobSpec]:
         """Give these jobs an attempt each, whose id is the fence; the first one's id is the launch's."""
-        ids = Ids(job_ids)
+        now, ids = self.clock(), Ids(job_ids)
         if len(self._jobs.move(job_ids, Event.LEASE, number="number + 1")) != len(job_ids):
             raise IllegalTransition(None, Event.LEASE)
-        first, fence = next_id(self.connection, "attempt"), f":attempt + {ids.nth('job')}"
-        given = {
-            "attempt": first,
-            "cpu": cpu,
-            "memory": memory_bytes,
-            "now": self.clock(),
-        } | ids.given
+        first = next_id(self.connection, "attempt")
+        given = {"attempt": first, "cpu": cpu, "memory": memory_bytes, "now": now} | ids.given
         self.connection.execute(
             "INSERT INTO attempt (id, job_id, number, launch_id, cpu, memory_bytes, started_at)"
-            f" SELECT {fence}, job.id, job.number, :attempt, :cpu, :memory, :now FROM {ids.rows('job')}",
+            f" SELECT :attempt + {ids.nth('job')}, job.id, job.number, :attempt, :cpu, :memory, :now"
+            f" FROM {ids.rows('job')}",
             given,
         )
         self.connection.execute(
             f"UPDATE task SET lease = :attempt + {ids.nth('task')}, due_at = NULL {ids.each('task')}",
             given,
         )
-        found = self.connection.execute(
-            f"SELECT json_group_array(json_array(job.id, {fence}, stage, job.key, version, payload))"
-            f" FROM {ids.rows('job')}",
-            given,
-        ).fetchone()[0]
-        # In one row, as thousands would take twice as long to come to Python one by one. They are in the order
-        # of the ids, but SQLite does not promise it.
-        return sorted(_specs.decode(found), key=_attempt_id)
+        # They come in the order of the ids, but SQLite does not promise it.
+        return sorted(self._specs(ids, first), key=_attempt_id)
+
+    def _specs(self, ids: Ids, first: int) -> list[JobSpec]:
+        """In one row, as thousands would take twice as long to come to Python one by one; large ones do that."""
+        given = {"attempt": first} | ids.given
+        columns, rows = (
+            f"job.id, :attempt + {ids.nth('job')}, stage, job.key, version, payload",
+            ids.rows("job"),
+        )
+        size = self.connection.execute(f"SELECT total(length(payload)) FROM {rows}", ids.given).fetchone()[0]
+        if size > SLICE_BYTES:
+            return msgspec.convert(
+                self.connection.execute(f"SELECT {columns} FROM {rows}", given).fetchall(), list[JobSpec]
+            )
+        found = self.connection.execute(f"SELECT json_group_array(json_array({columns})) FROM {rows}", given)
+        return _specs.decode(found.fetchone()[0])
 
     def close(self, endings: Iterable[Ending]) -> None:
         """Write down how these attempts ended and what they used."""

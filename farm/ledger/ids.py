@@ -7,9 +7,12 @@ from collections.abc import Iterable
 
 import msgspec
 
+MOST = 2**63 - 1
+"""The largest integer that SQLite has."""
+
 
 class Ids:
-    """Jobs, or their tickets, by their ids and in this order.
+    """Jobs, or their tickets, by their ids, each once; `nth` counts them in the order in which they were given.
 
     What waits in a lane mostly came in together, so that its ids are a run without gaps, which costs SQLite less
     than a list that it has to look up one by one. Any others are a JSON array.
@@ -18,42 +21,43 @@ class Ids:
     ('job.id BETWEEN :first AND :last', 'job.id IN (SELECT value FROM json_each(:ids))')
     """
 
-    __slots__ = ("_run", "given", "list")
+    __slots__ = ("all", "given", "run")
 
     def __init__(self, ids: Iterable[int]) -> None:
-        self.list = list(ids)
-        self._run = bool(self.list) and self.list == list(range(self.list[0], self.list[0] + len(self.list)))
-        if self._run:
-            self.given: dict[str, object] = {"first": self.list[0], "last": self.list[-1]}
+        self.all = list(ids)
+        self.run = self.all == list(range(self.all[0], self.all[0] + len(self.all))) if self.all else False
+        """They are without gaps, and SQLite knows numbers so large."""
+        if self.run and self.all[-1] <= MOST:
+            self.given: dict[str, object] = {"first": self.all[0], "last": self.all[-1]}
             """What the statements need that are made with these ids."""
         else:
-            self.list = list(dict.fromkeys(self.list))
-            self.given = {"ids": msgspec.json.encode(self.list).decode()}
+            self.run, self.all = False, list(dict.fromkeys(self.all))
+            self.given = {"ids": msgspec.json.encode(self.all).decode()}
 
     def __len__(self) -> int:
-        return len(self.list)
+        return len(self.all)
 
     def are(self, column: str) -> str:
         """The condition that this column has one of them."""
-        if self._run:
+        if self.run:
             return f"{column} BETWEEN :first AND :last"
         return f"{column} IN (SELECT value FROM json_each(:ids))"
 
     def rows(self, table: str, join: str = "") -> str:
         """What stands after FROM to have their rows of this table, joined with more."""
-        if self._run:
+        if self.run:
             return f"{table} {join} WHERE {table}.id BETWEEN :first AND :last"
         return f"json_each(:ids) AS j CROSS JOIN {table} ON {table}.id = j.value {join}"
 
     def each(self, table: str) -> str:
         """What stands after the SET of an UPDATE of this table that counts them by `nth`."""
-        if self._run:
+        if self.run:
             return f"WHERE {table}.id BETWEEN :first AND :last"
         return f"FROM json_each(:ids) AS j WHERE {table}.id = j.value"
 
     def nth(self, table: str) -> str:
         """In `rows` and `each`: the place of a row among the ids, from 0."""
-        return f"{table}.id - :first" if self._run else "j.key"
+        return f"{table}.id - :first" if self.run else "j.key"
 
 
 def next_id(connection: sqlite3.Connection, table: str) -> int:

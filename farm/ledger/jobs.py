@@ -2,7 +2,7 @@
 
 - A job changes its state by `move` and by nothing else: the table of core.lifecycle says what is legal, the
   transition is written in the same transaction, and so are the tally and the ticket.
-- Everything works on many jobs at once, by statements over a JSON array of ids: one job costs what SQLite
+- Everything works on many jobs at once, by statements over their ids (`ids.Ids`): one job costs what SQLite
   needs for its rows, not what Python needs for a call.
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -23,7 +24,7 @@ from farm.ledger.tickets import Tickets
 
 
 class NewJob(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What a job is made of. No text has a NUL in it (`farm.lines.clean`)."""
+    """What a job is made of. No text has a NUL in it (`farm.lines.clean`), which SQLite's JSON would cut off."""
 
     stage: Stage
     key: str = ""
@@ -31,6 +32,9 @@ class NewJob(msgspec.Struct, frozen=True, gc=False, array_like=True):
     payload: str = "null"
 
 
+SLICE_BYTES = 4 * 1024 * 1024
+"""So much of payloads goes through SQLite as one value, whose bounds a listing must not meet."""
+_encode = msgspec.json.Encoder().encode
 _SUBMIT_SQL = (
     "INSERT INTO job (id, run_id, source, stage, key, version, payload, state, priority, listed, created_at,"
     " updated_at) SELECT :first + j.key, :run, :source, j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3,"
@@ -99,26 +103,17 @@ class Jobs:
         first = self.next_id()
         ids = Ids(range(first, first + len(jobs)))
         newest = next_id(self.connection, "attempt") - 1 if listed else None
-        self.connection.execute(
-            _SUBMIT_SQL,
-            {
-                "first": first,
-                "run": run_id,
-                "source": source,
-                "priority": priority,
-                "newest": newest,
-                "now": now,
-                "jobs": msgspec.json.encode(jobs).decode(),
-            },
-        )
+        given = {"run": run_id, "source": source, "priority": priority, "newest": newest, "now": now}
+        for offset, some in _slices(jobs):
+            self.connection.execute(_SUBMIT_SQL, {"first": first + offset, "jobs": some} | given)
         new = self._count(ids)
         if not new:
             return 0
         self._tickets.insert(ids, due_at=None)
-        self._note(ids, None, State.PENDING, Event.SUBMIT, cause, actor)
+        self._note(ids, None, State.PENDING, Event.SUBMIT, cause, actor, now)
         self._runs.tally(run_id, State.PENDING, new)
         if any(job.stage is Stage.EXTRACT and job.version for job in jobs):
-            self._supersede_older(ids.list[0], ids.list[-1])
+            self._supersede_older(ids.all[0], ids.all[-1])
         return new
 
     def cancel_unlisted(self, source: str, listing: int, unread: Sequence[str] = ()) -> None:
@@ -212,10 +207,12 @@ class Jobs:
         counters = {"attempts": attempts, "deaths": deaths, "losses": losses, "number": number}
         counted = [f"{name} = {expression}" for name, expression in counters.items() if expression]
         counts = self._counts(ids)
-        targets = _targets({state for state, _ in counts}, event, strict=strict)
+        targets = _targets(dict.fromkeys(state for state, _ in counts), event, strict=strict)
         moved: list[int] = []
-        for state, to in targets.items():
-            some = self._of_state(ids, state, sum(n for (was, _), n in counts.items() if was is state))
+        for state, some in self._by_state(ids, counts).items():
+            to = targets.get(state)
+            if to is None:
+                continue
             moves = {"state": to, "due_at": due_at, "updated_at": now, **given}
             if to in FINAL:
                 moves["finished_at"] = now
@@ -224,22 +221,23 @@ class Jobs:
                 f" WHERE {some.are('id')}",
                 moves | some.given,
             )
-            self._note(some, state, to, event, cause, actor)
+            self._note(some, state, to, event, cause, actor, now)
             self._tickets.follow(state, to, some, due_at)
-            moved += some.list
+            moved += some.all
         for (state, run_id), n in counts.items():
             if state in targets:
                 self._runs.tally(run_id, state, -n)
                 self._runs.tally(run_id, targets[state], n)
         return moved
 
-    def _note(self, ids: Ids, was: State | None, to: State, event: Event, cause: str, actor: str) -> None:
+    def _note(
+        self, ids: Ids, was: State | None, to: State, event: Event, cause: str, actor: str, now: float
+    ) -> None:
         """The transition of each of them that there is."""
         self.connection.execute(
             "INSERT INTO transition (job_id, from_state, to_state, event, cause, actor, at)"
             f" SELECT job.id, :was, :to, :event, :cause, :actor, :now FROM {ids.rows('job')}",
-            {"was": was, "to": to, "event": event, "cause": cause, "actor": actor, "now": self.clock()}
-            | ids.given,
+            {"was": was, "to": to, "event": event, "cause": cause, "actor": actor, "now": now} | ids.given,
         )
 
     def _count(self, ids: Ids) -> int:
@@ -250,22 +248,44 @@ class Jobs:
 
     def _counts(self, ids: Ids) -> dict[tuple[State, int], int]:
         """How many of them there are, by state and run."""
-        kinds = self.connection.execute(
-            f"SELECT DISTINCT state, run_id FROM {ids.rows('job')}", ids.given
-        ).fetchall()
-        if len(kinds) == 1:  # mostly they are all alike, and need not be sorted
-            return {(State(kinds[0][0]), kinds[0][1]): self._count(ids)}
+        if ids.run:  # mostly they are all alike, and need not be sorted
+            kinds = self.connection.execute(
+                f"SELECT DISTINCT state, run_id FROM {ids.rows('job')}", ids.given
+            ).fetchall()
+            if len(kinds) == 1:
+                return {(State(kinds[0][0]), kinds[0][1]): self._count(ids)}
         rows = self.connection.execute(
             f"SELECT state, run_id, count(*) FROM {ids.rows('job')} GROUP BY state, run_id", ids.given
         )
         return {(State(state), run_id): n for state, run_id, n in rows}
 
-    def _of_state(self, ids: Ids, state: State, n: int) -> Ids:
-        """Those of them that are in this state, which are so many."""
-        if n == len(ids):
-            return ids
-        some = f"SELECT id FROM job WHERE {ids.are('id')} AND state = :state ORDER BY id"
-        return Ids(id_ for (id_,) in self.connection.execute(some, {"state": state} | ids.given))
+    def _by_state(self, ids: Ids, counts: Mapping[tuple[State, int], int]) -> dict[State, Ids]:
+        """Those of them that there are, before any of them moves."""
+        totals: Counter[State] = Counter()
+        for (state, _), n in counts.items():
+            totals[state] += n
+        sql = f"SELECT id FROM job WHERE {ids.are('id')} AND state = :state ORDER BY id"
+        return {
+            state: ids
+            if n == len(ids)
+            else Ids(id_ for (id_,) in self.connection.execute(sql, {"state": state} | ids.given))
+            for state, n in totals.items()
+        }
+
+
+def _slices(jobs: Iterable[NewJob]) -> Iterator[tuple[int, str]]:
+    """The jobs as JSON arrays of some megabytes, each with the place of its first job."""
+    start, size, some = 0, 0, list[bytes]()
+    for n, job in enumerate(jobs):
+        raw = _encode(job)
+        if b"\\u0000" in raw and any("\0" in text for text in (job.key, job.version, job.payload)):
+            raise ValueError(f"a job's texts hold no NUL, and those of {job.key!r} do")
+        if some and size + len(raw) > SLICE_BYTES:
+            yield start, f"[{b','.join(some).decode()}]"
+            start, size, some = n, 0, []
+        some.append(raw)
+        size += len(raw)
+    yield start, f"[{b','.join(some).decode()}]"
 
 
 def _targets(states: Iterable[State], event: Event, *, strict: bool) -> dict[State, State]:

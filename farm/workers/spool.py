@@ -11,6 +11,7 @@ before it is, so they are found from the last one without reading content.
 from __future__ import annotations
 
 import os
+from operator import lt
 from pathlib import Path
 
 import msgspec
@@ -143,8 +144,12 @@ def _ends_alone(fd: int, last: int, most: int) -> list[End] | None:
         found = _decoder.decode_lines(raw)
     except msgspec.MsgspecError:
         return None
-    linked = [end.end for end in found[:-1]] == [end.prev for end in found[1:]]
-    return found if linked and found[0].prev < 0 and found[-1].end == last and len(found) <= most else None
+    places = [end.end for end in found]
+    linked = [-1, *places[:-1]] == [end.prev for end in found]
+    growing = places[0] == 0 and all(
+        map(lt, places, places[1:])
+    )  # so that no line of somebody else's is among them
+    return found if linked and growing and places[-1] == last and len(found) <= most else None
 
 
 def _walk(fd: int, last: int, most: int) -> list[End]:

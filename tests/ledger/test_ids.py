@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import count
+from pathlib import Path
+
 import pytest
 
 from farm.core.job import Event, Stage, State
@@ -94,3 +97,42 @@ def test_heads_are_the_first_of_each_class_the_highest_class_first(ledger: Ledge
         (4, 2), (5, 2), (7, 1), (8, 1), (1, 0), (2, 0),
     ]  # fmt: skip
     assert ledger.tickets.heads("nobody", 2) == ()
+
+
+def test_an_id_that_no_job_can_have_is_no_job(ten: Ledger) -> None:
+    huge = 2**63
+    assert ten.jobs.facts([huge]) == {}
+    with ten.transaction():
+        assert ten.jobs.move([huge], Event.CANCEL) == []
+        assert ten.jobs.move([2**80, 1], Event.CANCEL) == [1]
+
+
+def test_an_event_moves_each_job_once_though_it_leads_from_where_others_arrive(ten: Ledger) -> None:
+    with ten.transaction():
+        ten.attempts.lease([1, 2], cpu=1, memory_bytes=1)
+        ten.jobs.move([1, 2], Event.FAIL)
+        ten.jobs.move([1], Event.RETRY, due_at=5.0)
+        assert sorted(ten.jobs.move([1, 2], Event.RETRY, due_at=5.0)) == [1, 2]
+    rows = ten.connection.execute("SELECT state FROM job WHERE id < 3 ORDER BY id").fetchall()
+    assert rows == [("pending",), ("retrying",)]
+    assert balanced(ten)
+
+
+def test_a_step_is_one_moment(tmp_path: Path) -> None:
+    """Though the clock goes on while it is written."""
+    ticks = count(1_000_000.0)
+    ledger = Ledger.open(tmp_path / "ledger.db", clock=lambda: next(ticks))
+    with ledger.transaction():
+        run_of(ledger, 3)
+        ledger.attempts.lease([1, 2, 3], cpu=1, memory_bytes=1)
+        ledger.jobs.move([1, 2, 3], Event.SUCCEED)
+    late = ledger.connection.execute(
+        "SELECT job.id FROM job JOIN transition ON job_id = job.id"
+        " WHERE event = 'submit' AND at <> created_at OR event = 'succeed' AND at <> updated_at"
+    )
+    assert late.fetchall() == []
+    before = ledger.connection.execute(
+        "SELECT count(*) FROM attempt JOIN transition USING (job_id) WHERE event = 'lease' AND started_at <= at"
+    )
+    assert before.fetchone() == (3,)
+    ledger.close()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any, cast
 
 import pytest
 
 from farm.core.job import Event, Stage
-from farm.ledger.jobs import NewJob
+from farm.ledger.jobs import SLICE_BYTES, NewJob
 from farm.ledger.ledger import Ledger
 from farm.operations import Operations
 from farm.sources import departed
@@ -60,3 +61,22 @@ def test_what_a_program_submits_is_cleaned_as_what_a_listing_names(ledger: Ledge
         specs = ledger.attempts.lease([1, 2], cpu=1, memory_bytes=1)
     assert keys(ledger) == [("ab", "1"), ("caf\ufffd", "")]
     assert specs[0].payload == '{"data": {"x": "\\u0000"}}'
+
+
+@pytest.mark.parametrize("size", [1_000, 100_000])
+def test_however_much_the_payloads_hold_no_bound_of_sqlite_is_met(ledger: Ledger, size: int) -> None:
+    """SQLite's own is a gigabyte for a value; here it is lowered."""
+    ledger.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 5 * SLICE_BYTES // 4)
+    units = [NewJob(Stage.EXTRACT, f"k{i}", payload=f'{{"data":"{i:0{size}}"}}') for i in range(200)]
+    with ledger.transaction():
+        run_id = run_of(ledger, 0)
+        assert ledger.jobs.submit(run_id, "notes", units, 1) == len(units)
+        specs = ledger.attempts.lease(range(1, len(units) + 1), cpu=1, memory_bytes=1)
+    assert [(spec.key, spec.payload) for spec in specs] == [(unit.key, unit.payload) for unit in units]
+    assert specs[0].stage is Stage.EXTRACT
+    assert balanced(ledger)
+
+
+def test_a_text_with_a_nul_is_refused(ledger: Ledger) -> None:
+    with ledger.transaction(), pytest.raises(ValueError, match="NUL"):
+        ledger.jobs.submit(run_of(ledger, 0), "notes", [NewJob(Stage.EXTRACT, "q\0r")], 1)

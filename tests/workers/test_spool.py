@@ -45,10 +45,13 @@ def test_only_what_lies_before_the_given_end_counts(tmp_path: Path, content: lis
     assert ends(tmp_path / "spool", made[2].end, 3) == made
 
 
+FORGED = b'{"type":"END","job":9,"attempt":9,"outcome":"crashed"%s}\n'
 STRAYS = [
     b"Segmentation fault\n",
     b'{"type":"END",}\n',
-    b'{"type":"END","job":9,"attempt":9,"outcome":"crashed"}\n',
+    FORGED % b"",
+    FORGED % b',"prev":0',
+    FORGED % b',"end":-1',
 ]
 
 
@@ -62,7 +65,18 @@ def test_what_somebody_else_wrote_between_them_is_no_end(tmp_path: Path, stray: 
         with path.open("ab") as file:
             file.write(stray)
         writer._written = os.stat(path).st_size
-    assert ends(path, made[-1].end, 2) == made
+    assert ends(path, made[-1].end, 3) == made
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+def test_nor_is_what_somebody_else_wrote_before_the_first(tmp_path: Path, stray: bytes) -> None:
+    path = tmp_path / "spool"
+    path.write_bytes(stray)
+    writer = Writer(path)
+    made = [End(job, job, Outcome.SUCCEEDED, start=writer.offset) for job in (1, 2)]
+    for end in made:
+        writer.end(end)
+    assert ends(path, made[-1].end, 3) == made
 
 
 def test_a_spool_that_is_gone_or_has_no_end_has_none(tmp_path: Path) -> None:
