@@ -153,7 +153,7 @@ def _suspend(world: World, first_up: str) -> None:
     time.sleep(TIMEOUT_S + STALL_S)  # longer than each of them
     if first_up == "farm":
         _signal(world.farm.pid, signal.SIGCONT)
-        world.farm.call("status")
+        world.farm.call("status_live")
         time.sleep(LOOKS_AT_CELLS_S)
     for pid in (*others, world.farm.pid):
         _signal(pid, signal.SIGCONT)
