@@ -148,8 +148,7 @@ def test_a_moved_folder_keeps_every_document_and_every_link(farm: Farm, vault: P
 
 def test_saving_a_note_is_an_event_of_that_note(farm: Farm, vault: Path, tmp_path: Path) -> None:
     farm.configure({"vault": vault_source(vault, watch=True)})
-    with farm.start():
-        farm.call("run", source="vault")
+    with farm.start():  # which lists the vault, as watching begins
         farm.until_jobs(pending=0, running=0, succeeded=len(NOTES) + 4)
         path = vault / "Projects" / "Farm.md"
         path.write_text(path.read_text() + "\n[[Empty]]\n")
